@@ -1,0 +1,1 @@
+//! The command line of smelt: train, generate and inspect transformer language models on any backend.

@@ -1,0 +1,2 @@
+//! The binary `smelt`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Data of smelt: from files to token shards to batches, on the host alone.

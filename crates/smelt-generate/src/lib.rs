@@ -1,0 +1,1 @@
+//! Generation of smelt: samplers and the decode loop.

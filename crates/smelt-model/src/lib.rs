@@ -1,0 +1,1 @@
+//! Models of smelt: configurations, building blocks, families, and weights in and out.

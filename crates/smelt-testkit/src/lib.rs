@@ -1,0 +1,1 @@
+//! Test support of smelt: golden fixtures and the table of tolerances.

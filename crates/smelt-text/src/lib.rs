@@ -1,0 +1,1 @@
+//! Text of smelt: tokenizers, their training, and streaming decoding.

@@ -1,0 +1,1 @@
+//! Training of smelt: optimizer, schedules, the loop, checkpoints and metrics.

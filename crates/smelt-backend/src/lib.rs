@@ -1,1 +1,25 @@
 //! Backends of smelt: detection, selection, dispatch, and the fused kernels that decide speed.
+//!
+//! The only crate that names a concrete backend. Everything else is generic over [`Kernels`] and reaches
+//! a device through [`select`] and [`dispatch`].
+
+mod backends;
+mod dispatch;
+mod error;
+mod host;
+pub mod kernels;
+pub mod memory;
+mod name;
+mod probe;
+mod select;
+mod self_test;
+mod survey;
+
+pub use backends::in_build;
+pub use dispatch::{Job, dispatch};
+pub use error::BackendError;
+pub use host::{float_tensor, int_tensor, scalar, to_host};
+pub use kernels::Kernels;
+pub use name::Name;
+pub use select::{Reason, Request, Selection, select};
+pub use survey::{BackendReport, survey};

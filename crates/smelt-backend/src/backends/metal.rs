@@ -1,0 +1,27 @@
+//! `metal`: burn-candle on Apple's GPU, through candle-metal-kernels.
+//!
+//! The kernels are those of `candle`: the same Rust path runs on candle's CPU device in tests.
+
+use burn_candle::{Candle, CandleDevice};
+use candle_core::Device;
+
+use super::{Driver, Opened};
+use crate::probe::quietly;
+
+/// Reaches [`Candle`] on Metal.
+pub(crate) struct Metal;
+
+impl Driver for Metal {
+    type Backend = Candle;
+
+    fn open() -> Result<Opened<Self>, String> {
+        let device = quietly(|| Device::new_metal(0))?.map_err(|error| error.to_string())?;
+        Ok(Opened::in_system_memory(CandleDevice::from(device), "Apple GPU, unified memory".to_owned()))
+    }
+
+    /// Metal objects made by candle are released at the end of an autorelease pool.
+    #[cfg(target_os = "macos")]
+    fn scope<T>(work: impl FnOnce() -> T) -> T {
+        objc2::rc::autoreleasepool(|_| work())
+    }
+}

@@ -1,0 +1,197 @@
+//! The fused operations that decide speed: one trait, one file per kernel.
+//!
+//! Each kernel has a default in plain burn operations, which every backend can run and which is the
+//! oracle of the tests; a backward written by hand, used by [`Autodiff`](burn_autodiff::Autodiff);
+//! and, where it pays, a specialised version in the file of a backend (`src/backends`).
+//! Kernels know nothing of models: they take tensors and options.
+
+pub mod activation;
+pub mod adamw;
+pub mod attention;
+mod autodiff;
+pub mod cross_entropy;
+pub mod dropout;
+pub mod layer_norm;
+pub mod linear;
+pub mod rms_norm;
+pub mod rotary;
+
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Int, Tensor};
+
+pub use activation::Activation;
+pub use adamw::{AdamWState, AdamWStep};
+pub use attention::{AttentionGradients, AttentionOptions};
+pub use cross_entropy::{CrossEntropyOptions, TokenLoss};
+pub use layer_norm::LayerNormGradients;
+pub use linear::LinearGradients;
+pub use rms_norm::RmsNormGradients;
+pub use rotary::RotaryStyle;
+
+/// A burn backend with the fused operations of smelt.
+///
+/// Call them as `Kernels::linear(x, ..)`: the backend follows from the tensors (`B::linear` would be ambiguous
+/// with burn's own operation of that name).
+///
+/// Rows are flattened positions: `[batch, seq, hidden]` enters as `[batch * seq, hidden]`, because burn's
+/// batched matmul would broadcast a weight and its gradient once per batch entry.
+/// The `*_backward` methods are what `Autodiff<B>` calls; they receive and return tensors of `B`.
+///
+/// # Panics
+/// Kernels assert that shapes fit each other: a mismatch is a broken invariant of the caller.
+pub trait Kernels: Backend {
+    /// `x weight^T + bias`: `x` `[rows, in]`, `weight` `[out, in]`, `bias` `[out]` -> `[rows, out]`.
+    fn linear(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>) -> Tensor<Self, 2> {
+        linear::plain(x, weight, bias)
+    }
+
+    /// Gradients of [`linear`](Kernels::linear) for `[x, weight, bias]`, each only if `needed`.
+    fn linear_backward(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 2>,
+        grad: Tensor<Self, 2>,
+        needed: [bool; 3],
+    ) -> LinearGradients<Self> {
+        linear::plain_backward(x, weight, grad, needed)
+    }
+
+    /// Layer normalisation over the last dimension (Ba et al. 2016, arXiv:1607.06450): `x` `[rows, hidden]`.
+    fn layer_norm(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 1>,
+        bias: Option<Tensor<Self, 1>>,
+        epsilon: f64,
+    ) -> Tensor<Self, 2> {
+        layer_norm::plain(x, weight, bias, epsilon)
+    }
+
+    /// Gradients of [`layer_norm`](Kernels::layer_norm).
+    fn layer_norm_backward(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 1>,
+        grad: Tensor<Self, 2>,
+        epsilon: f64,
+    ) -> LayerNormGradients<Self> {
+        layer_norm::plain_backward(x, weight, grad, epsilon)
+    }
+
+    /// Root-mean-square normalisation (Zhang and Sennrich 2019, arXiv:1910.07467): `x` `[rows, hidden]`.
+    fn rms_norm(x: Tensor<Self, 2>, weight: Tensor<Self, 1>, epsilon: f64) -> Tensor<Self, 2> {
+        rms_norm::plain(x, weight, epsilon)
+    }
+
+    /// Gradients of [`rms_norm`](Kernels::rms_norm).
+    fn rms_norm_backward(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 1>,
+        grad: Tensor<Self, 2>,
+        epsilon: f64,
+    ) -> RmsNormGradients<Self> {
+        rms_norm::plain_backward(x, weight, grad, epsilon)
+    }
+
+    /// Element-wise activation: `x` `[rows, features]`.
+    fn activation(x: Tensor<Self, 2>, kind: Activation) -> Tensor<Self, 2> {
+        activation::plain(x, kind)
+    }
+
+    /// Gradient of [`activation`](Kernels::activation) for `x`.
+    fn activation_backward(x: Tensor<Self, 2>, grad: Tensor<Self, 2>, kind: Activation) -> Tensor<Self, 2> {
+        activation::plain_derivative(x, kind) * grad
+    }
+
+    /// `activation(gate) * up`: SwiGLU and GeGLU (Shazeer 2020, arXiv:2002.05202).
+    fn gated(gate: Tensor<Self, 2>, up: Tensor<Self, 2>, kind: Activation) -> Tensor<Self, 2> {
+        Self::activation(gate, kind) * up
+    }
+
+    /// Gradients of [`gated`](Kernels::gated) for `(gate, up)`.
+    fn gated_backward(
+        gate: Tensor<Self, 2>,
+        up: Tensor<Self, 2>,
+        grad: Tensor<Self, 2>,
+        kind: Activation,
+    ) -> (Tensor<Self, 2>, Tensor<Self, 2>) {
+        let grad_up = Self::activation(gate.clone(), kind) * grad.clone();
+        (Self::activation_backward(gate, grad * up, kind), grad_up)
+    }
+
+    /// Rotary position embedding (Su et al. 2021, arXiv:2104.09864) of `x` `[batch, heads, seq, rotary_dim]`.
+    ///
+    /// `cos`, `sin`: `[batch or 1, seq, rotary_dim / 2]`. The backward is the rotation by `-sin`.
+    fn rotary(x: Tensor<Self, 4>, cos: Tensor<Self, 3>, sin: Tensor<Self, 3>, style: RotaryStyle) -> Tensor<Self, 4> {
+        rotary::plain(x, cos, sin, style)
+    }
+
+    /// Scaled dot-product attention, grouped queries included.
+    ///
+    /// `q` `[batch, heads, q_len, head_dim]`; `k`, `v` `[batch, kv_heads, kv_len, head_dim]` with `kv_heads`
+    /// dividing `heads`; `mask` is added to the scores and broadcasts to `[batch, heads, q_len, kv_len]`.
+    fn attention(
+        q: Tensor<Self, 4>,
+        k: Tensor<Self, 4>,
+        v: Tensor<Self, 4>,
+        mask: Option<Tensor<Self, 4>>,
+        options: AttentionOptions,
+    ) -> Tensor<Self, 4> {
+        attention::plain(q, k, v, mask, options)
+    }
+
+    /// Gradients of [`attention`](Kernels::attention) for `q`, `k` and `v`; `output` is what the forward returned.
+    ///
+    /// Scores are computed again: the forward keeps no `[q_len, kv_len]` matrix.
+    fn attention_backward(
+        q: Tensor<Self, 4>,
+        k: Tensor<Self, 4>,
+        v: Tensor<Self, 4>,
+        mask: Option<Tensor<Self, 4>>,
+        output: Tensor<Self, 4>,
+        grad: Tensor<Self, 4>,
+        options: AttentionOptions,
+    ) -> AttentionGradients<Self> {
+        attention::plain_backward(q, k, v, mask, output, grad, options)
+    }
+
+    /// `sum_i token_weights[i] * -log softmax(hidden[i] weight^T)[targets[i]]`, of shape `[1]`.
+    ///
+    /// `hidden` `[tokens, hidden]`, `weight` `[vocab, hidden]`, `targets` and `token_weights` `[tokens]`.
+    /// Logits exist for `options.chunk_tokens` positions at a time.
+    fn linear_cross_entropy(
+        hidden: Tensor<Self, 2>,
+        weight: Tensor<Self, 2>,
+        targets: Tensor<Self, 1, Int>,
+        token_weights: Tensor<Self, 1>,
+        options: CrossEntropyOptions,
+    ) -> Tensor<Self, 1> {
+        cross_entropy::chunked(hidden, weight, targets, token_weights, options)
+    }
+
+    /// Weighted cross-entropy of one chunk of logits `[tokens, vocab]`, with its gradient if `with_gradient`.
+    fn token_loss(
+        logits: Tensor<Self, 2>,
+        targets: Tensor<Self, 1, Int>,
+        token_weights: Tensor<Self, 1>,
+        with_gradient: bool,
+    ) -> TokenLoss<Self> {
+        cross_entropy::plain(logits, targets, token_weights, with_gradient)
+    }
+
+    /// Sets each element to zero with `probability` and scales the rest by `1 / (1 - probability)`.
+    ///
+    /// The pattern depends on `seed`, the shape and the backend alone.
+    fn dropout(x: Tensor<Self, 2>, probability: f64, seed: u64) -> Tensor<Self, 2> {
+        let mask = dropout::scaled_mask(x.dims(), probability, seed, &x.device());
+        x * mask
+    }
+
+    /// One AdamW update (Loshchilov and Hutter 2019, arXiv:1711.05101) of one parameter of any rank.
+    fn adamw_step(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        state: AdamWState<Self>,
+        step: &AdamWStep,
+    ) -> (FloatTensor<Self>, AdamWState<Self>) {
+        adamw::plain(parameter, gradient, state, step)
+    }
+}

@@ -1,0 +1,97 @@
+//! A numeric test of a device against the host: silently wrong GPU kernels are known upstream.
+//!
+//! burn issue 4966 (matmul near zero above about 500 rows on M1) and 4907 (zeros without autotune and
+//! fusion) are why the sizes are what they are.
+
+use burn::tensor::{IndexingUpdateOp, Tensor, activation};
+
+use crate::host::{float_tensor, int_tensor, to_host};
+use crate::{Job, Kernels};
+
+/// Largest error accepted, relative to the largest expected magnitude.
+const TOLERANCE: f32 = 1e-3;
+
+/// Runs the test on a device; `Err` names the operation that is wrong.
+pub(crate) struct SelfTest;
+
+impl Job for SelfTest {
+    type Output = Result<(), String>;
+
+    fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
+        for [rows, inner, columns] in [[3, 5, 2], [64, 64, 64], [600, 48, 40]] {
+            matmul::<B>(rows, inner, columns, &device)?;
+        }
+        softmax::<B>(&device)?;
+        embedding_gradient::<B>(&device)
+    }
+}
+
+/// Numbers in `[-1, 1)` that no symmetry can hide errors behind.
+fn numbers(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+fn compare(operation: &str, found: &[f32], expected: &[f32]) -> Result<(), String> {
+    let magnitude = expected.iter().fold(1e-6f32, |largest, value| largest.max(value.abs()));
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let error = (found - expected).abs() / magnitude;
+        // A NaN fails every comparison, so the test is written to pass only what is small.
+        if error.is_nan() || error > TOLERANCE {
+            return Err(format!("self-test of {operation}: element {index} is {found}, expected {expected}"));
+        }
+    }
+    Ok(())
+}
+
+fn matmul<B: Kernels>(rows: usize, inner: usize, columns: usize, device: &B::Device) -> Result<(), String> {
+    let (a, b) = (numbers(rows * inner, 1), numbers(columns * inner, 2));
+    let mut expected = vec![0f32; rows * columns];
+    for (row, a) in a.chunks(inner).enumerate() {
+        for (column, b) in b.chunks(inner).enumerate() {
+            expected[row * columns + column] = a.iter().zip(b).map(|(a, b)| a * b).sum();
+        }
+    }
+    let a = float_tensor::<B, 2>(a, [rows, inner], device);
+    let b = float_tensor::<B, 2>(b, [columns, inner], device);
+    let found = to_host(Kernels::linear(a, b, None));
+    compare(&format!("matmul {rows} x {inner} x {columns}"), &found, &expected)
+}
+
+fn softmax<B: Kernels>(device: &B::Device) -> Result<(), String> {
+    let (rows, columns) = (7, 33);
+    let x: Vec<f32> = numbers(rows * columns, 3).into_iter().map(|value| value * 30.0).collect();
+    let mut expected = Vec::with_capacity(x.len());
+    for row in x.chunks(columns) {
+        let largest = row.iter().fold(f32::MIN, |a, b| a.max(*b));
+        let total: f32 = row.iter().map(|value| (value - largest).exp()).sum();
+        expected.extend(row.iter().map(|value| (value - largest).exp() / total));
+    }
+    let found = to_host(activation::softmax(float_tensor::<B, 2>(x, [rows, columns], device), 1));
+    compare("softmax", &found, &expected)
+}
+
+fn embedding_gradient<B: Kernels>(device: &B::Device) -> Result<(), String> {
+    let (vocabulary, width) = (11, 6);
+    let ids = [3, 0, 3, 10, 7, 3, 0];
+    let gradients = numbers(ids.len() * width, 4);
+    let mut expected = vec![0f32; vocabulary * width];
+    for (id, gradient) in ids.iter().zip(gradients.chunks(width)) {
+        for (column, value) in gradient.iter().enumerate() {
+            expected[*id as usize * width + column] += value;
+        }
+    }
+    let values = float_tensor::<B, 2>(gradients, [ids.len(), width], device);
+    let found = Tensor::<B, 2>::zeros([vocabulary, width], device).select_assign(
+        0,
+        int_tensor::<B, 1>(&ids, [ids.len()], device),
+        values,
+        IndexingUpdateOp::Add,
+    );
+    compare("the embedding gradient", &to_host(found), &expected)
+}

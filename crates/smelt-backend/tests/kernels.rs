@@ -1,0 +1,376 @@
+//! Every kernel, forward and backward, against the composition of burn operations, on every backend of the build.
+
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{Int, Tensor, TensorPrimitive};
+use burn_autodiff::Autodiff;
+use smelt_backend::kernels::{
+    Activation, AdamWState, AdamWStep, AttentionOptions, CrossEntropyOptions, RotaryStyle, activation, adamw,
+    attention, cross_entropy, layer_norm, linear, rms_norm, rotary,
+};
+use smelt_backend::{Job, Kernels, Name, dispatch, float_tensor, in_build, int_tensor, to_host};
+
+const TOLERANCE: f32 = 2e-5;
+
+/// Backends that compute on this machine without a GPU.
+fn on_each_backend<J: Job<Output = ()> + Clone>(job: J) {
+    let names: Vec<Name> =
+        in_build().into_iter().filter(|name| matches!(name, Name::Cpu | Name::Ndarray | Name::Candle)).collect();
+    assert!(!names.is_empty(), "build with --features cpu, ndarray or candle");
+    for name in names {
+        eprintln!("backend {name}");
+        dispatch(name, job.clone());
+    }
+}
+
+fn numbers(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+fn random<B: Kernels, const D: usize>(shape: [usize; D], seed: u32, device: &B::Device) -> Tensor<B, D> {
+    float_tensor(numbers(shape.iter().product(), seed), shape, device)
+}
+
+fn close(what: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len(), "{what}: lengths differ");
+    let magnitude = expected.iter().fold(1f32, |largest, value| largest.max(value.abs()));
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let error = (found - expected).abs() / magnitude;
+        assert!(error <= TOLERANCE, "{what}: element {index} is {found}, expected {expected}");
+    }
+}
+
+/// Output and input gradients of `f`, whose inputs are leaves of the given shapes.
+fn run<B: Kernels, const N: usize, const D: usize, const O: usize>(
+    inputs: &[Tensor<B, D>; N],
+    f: impl Fn([Tensor<Autodiff<B>, D>; N]) -> Tensor<Autodiff<B>, O>,
+) -> Vec<Vec<f32>> {
+    let leaves = inputs.clone().map(|input| Tensor::from_inner(input).require_grad());
+    let output = f(leaves.clone());
+    let seed = random::<B, O>(output.dims(), 99, &inputs[0].device());
+    let mut results = vec![to_host(output.clone().inner())];
+    let root = output * Tensor::from_inner(seed);
+    let count = root.shape().num_elements();
+    let grads = root.reshape([count]).sum_dim(0).backward();
+    results.extend(leaves.map(|leaf| to_host(leaf.grad(&grads).expect("every input has a gradient"))));
+    results
+}
+
+/// Compares a kernel with its composition, output and gradients.
+fn same<B: Kernels, const N: usize, const D: usize, const O: usize>(
+    what: &str,
+    inputs: &[Tensor<B, D>; N],
+    kernel: impl Fn([Tensor<Autodiff<B>, D>; N]) -> Tensor<Autodiff<B>, O>,
+    composed: impl Fn([Tensor<Autodiff<B>, D>; N]) -> Tensor<Autodiff<B>, O>,
+) {
+    let (found, expected) = (run(inputs, kernel), run(inputs, composed));
+    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        let part = if index == 0 { "output".to_owned() } else { format!("gradient {index}") };
+        close(&format!("{what}, {part}"), found, expected);
+    }
+}
+
+fn row<B: Kernels>(t: Tensor<B, 2>) -> Tensor<B, 1> {
+    t.squeeze_dim(0)
+}
+
+#[derive(Clone)]
+struct Linear;
+
+impl Job for Linear {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        for [rows, inner, outer] in [[1, 1, 1], [5, 7, 3], [33, 16, 24], [1, 64, 96], [130, 64, 200]] {
+            let inputs = [
+                random::<B, 2>([rows, inner], 1, &device),
+                random::<B, 2>([outer, inner], 2, &device),
+                random::<B, 2>([1, outer], 3, &device),
+            ];
+            same(
+                &format!("linear {rows} x {inner} x {outer}"),
+                &inputs,
+                |[x, w, b]| Kernels::linear(x, w, Some(row(b))),
+                |[x, w, b]| linear::plain(x, w, Some(row(b))),
+            );
+            let inputs = [inputs[0].clone(), inputs[1].clone()];
+            same("linear without bias", &inputs, |[x, w]| Kernels::linear(x, w, None), |[x, w]| linear::plain(x, w, None));
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Norms;
+
+impl Job for Norms {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        for [rows, width] in [[1, 8], [5, 33], [64, 256], [7, 1]] {
+            let x = random::<B, 2>([rows, width], 1, &device) * 3.0 + 0.5;
+            let inputs = [x, random::<B, 2>([1, width], 2, &device), random::<B, 2>([1, width], 3, &device)];
+            same(
+                &format!("layer_norm {rows} x {width}"),
+                &inputs,
+                |[x, w, b]| Kernels::layer_norm(x, row(w), Some(row(b)), 1e-5),
+                |[x, w, b]| layer_norm::plain(x, row(w), Some(row(b)), 1e-5),
+            );
+            let inputs = [inputs[0].clone(), inputs[1].clone()];
+            same(
+                "layer_norm without bias",
+                &inputs,
+                |[x, w]| Kernels::layer_norm(x, row(w), None, 1e-5),
+                |[x, w]| layer_norm::plain(x, row(w), None, 1e-5),
+            );
+            same(
+                "rms_norm",
+                &inputs,
+                |[x, w]| Kernels::rms_norm(x, row(w), 1e-6),
+                |[x, w]| rms_norm::plain(x, row(w), 1e-6),
+            );
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Activations;
+
+impl Job for Activations {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        for kind in [Activation::Gelu, Activation::GeluTanh, Activation::Silu, Activation::Relu] {
+            let inputs =
+                [random::<B, 2>([9, 37], 1, &device) * 6.0, random::<B, 2>([9, 37], 2, &device)];
+            same(
+                &format!("{kind:?}"),
+                &[inputs[0].clone()],
+                |[x]| Kernels::activation(x, kind),
+                |[x]| activation::plain(x, kind),
+            );
+            same(
+                &format!("gated {kind:?}"),
+                &inputs,
+                |[gate, up]| Kernels::gated(gate, up, kind),
+                |[gate, up]| activation::plain(gate, kind) * up,
+            );
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Rotary;
+
+impl Job for Rotary {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        for style in [RotaryStyle::Half, RotaryStyle::Interleaved] {
+            for batch in [1, 2] {
+                let x = random::<B, 4>([2, 3, 5, 8], 1, &device);
+                let angles = random::<B, 3>([batch, 5, 4], 2, &device) * 3.0;
+                let tables = || (Tensor::from_inner(angles.clone().cos()), Tensor::from_inner(angles.clone().sin()));
+                same(
+                    &format!("rotary {style:?}"),
+                    &[x],
+                    |[x]| Kernels::rotary(x, tables().0, tables().1, style),
+                    |[x]| rotary::plain(x, tables().0, tables().1, style),
+                );
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Attention;
+
+impl Attention {
+    fn check<B: Kernels>(
+        what: &str,
+        [heads, kv_heads, q_len, kv_len, head_dim]: [usize; 5],
+        options: AttentionOptions,
+        masked: bool,
+        device: &B::Device,
+    ) {
+        let batch = 2;
+        let q = random::<B, 4>([batch, heads, q_len, head_dim], 1, device);
+        let [k, v] = [2, 3].map(|seed| random::<B, 4>([batch, kv_heads, kv_len, head_dim], seed, device));
+        let padding: Vec<f32> = (0..batch * kv_len).map(|i| if i % kv_len < i / kv_len { -1e9 } else { 0.0 }).collect();
+        let padding = float_tensor::<B, 4>(padding, [batch, 1, 1, kv_len], device);
+        let mask = || masked.then(|| Tensor::from_inner(padding.clone()));
+        same(
+            what,
+            &[q, k, v],
+            |[q, k, v]| Kernels::attention(q, k, v, mask(), options),
+            |[q, k, v]| attention::plain(q, k, v, mask(), options),
+        );
+    }
+}
+
+impl Job for Attention {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        let causal = AttentionOptions { scale: 0.35, causal: true, sliding_window: None, softcap: None };
+        let cases: [(&str, [usize; 5], AttentionOptions); 8] = [
+            ("causal", [4, 4, 9, 9, 8], causal),
+            ("long", [2, 2, 130, 130, 16], causal),
+            ("full", [4, 4, 6, 6, 8], AttentionOptions { causal: false, ..causal }),
+            ("grouped", [6, 2, 7, 7, 8], causal),
+            ("with a cache", [4, 2, 3, 11, 8], causal),
+            ("one query", [4, 1, 1, 12, 8], causal),
+            ("windowed", [4, 2, 10, 10, 8], AttentionOptions { sliding_window: Some(4), ..causal }),
+            ("soft-capped", [4, 2, 8, 8, 8], AttentionOptions { softcap: Some(0.5), ..causal }),
+        ];
+        for (what, shape, options) in cases {
+            Self::check::<B>(what, shape, options, false, &device);
+            Self::check::<B>(&format!("{what}, padded"), shape, options, true, &device);
+        }
+    }
+}
+
+#[derive(Clone)]
+struct CrossEntropy;
+
+impl Job for CrossEntropy {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        let (tokens, width, vocabulary) = (13, 6, 29);
+        let inputs =
+            [random::<B, 2>([tokens, width], 1, &device) * 3.0, random::<B, 2>([vocabulary, width], 2, &device)];
+        let ids: Vec<u32> = (0..tokens as u32).map(|i| i * 7 % vocabulary as u32).collect();
+        let targets = || -> Tensor<Autodiff<B>, 1, Int> { int_tensor(&ids, [tokens], &device) };
+        let weights: Vec<f32> = (0..tokens).map(|i| if i % 4 == 3 { 0.0 } else { 0.1 * i as f32 }).collect();
+        let weights = || -> Tensor<Autodiff<B>, 1> { float_tensor(weights.clone(), [tokens], &device) };
+        for chunk_tokens in [5, 13, 100] {
+            same(
+                &format!("linear_cross_entropy in chunks of {chunk_tokens}"),
+                &inputs,
+                |[h, w]| Kernels::linear_cross_entropy(h, w, targets(), weights(), CrossEntropyOptions { chunk_tokens }),
+                |[h, w]| cross_entropy::plain(linear::plain(h, w, None), targets(), weights(), false).sum,
+            );
+        }
+    }
+}
+
+#[derive(Clone)]
+struct AdamW;
+
+impl Job for AdamW {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        let shape = [33, 5];
+        let start = random::<B, 2>(shape, 1, &device);
+        let zeros = || primitive(start.zeros_like());
+        let state = || AdamWState::<B> { first_moment: zeros(), second_moment: zeros() };
+        let (mut fused, mut fused_state) = (primitive(start.clone()), state());
+        let (mut plain, mut plain_state) = (primitive(start.clone()), state());
+        let mut reference = numbers(33 * 5, 1).iter().map(|&x| (f64::from(x), 0.0, 0.0)).collect::<Vec<_>>();
+        for number in 1..=5 {
+            let step = AdamWStep {
+                learning_rate: 1e-2,
+                beta1: 0.9,
+                beta2: 0.95,
+                epsilon: 1e-8,
+                weight_decay: 0.1,
+                number,
+                gradient_scale: 0.5,
+            };
+            let gradient = random::<B, 2>(shape, 10 + number as u32, &device);
+            for (entry, &g) in reference.iter_mut().zip(&numbers(33 * 5, 10 + number as u32)) {
+                adamw_reference(entry, f64::from(g), &step);
+            }
+            (fused, fused_state) = B::adamw_step(fused, primitive(gradient.clone()), fused_state, &step);
+            (plain, plain_state) = adamw::plain::<B>(plain, primitive(gradient), plain_state, &step);
+        }
+        let host = |p| to_host(Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(p)));
+        let expected: Vec<f32> = reference.iter().map(|entry| entry.0 as f32).collect();
+        close("adamw_step", &host(fused), &expected);
+        close("plain adamw", &host(plain), &expected);
+        close("first moment", &host(fused_state.first_moment), &host(plain_state.first_moment));
+        close("second moment", &host(fused_state.second_moment), &host(plain_state.second_moment));
+    }
+}
+
+fn primitive<B: Kernels>(t: Tensor<B, 2>) -> B::FloatTensorPrimitive {
+    t.into_primitive().tensor()
+}
+
+/// torch.optim.AdamW on one number.
+fn adamw_reference((x, m, v): &mut (f64, f64, f64), gradient: f64, step: &AdamWStep) {
+    let g = gradient * step.gradient_scale;
+    *x *= 1.0 - step.learning_rate * step.weight_decay;
+    *m = step.beta1 * *m + (1.0 - step.beta1) * g;
+    *v = step.beta2 * *v + (1.0 - step.beta2) * g * g;
+    let denominator = (*v / step.second_correction()).sqrt() + step.epsilon;
+    *x -= step.learning_rate * (*m / step.first_correction()) / denominator;
+}
+
+#[derive(Clone)]
+struct Dropout;
+
+impl Job for Dropout {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        let x = Tensor::<B, 2>::ones([64, 64], &device);
+        let once = to_host(Kernels::dropout(x.clone(), 0.25, 7));
+        assert_eq!(once, to_host(Kernels::dropout(x.clone(), 0.25, 7)), "the same seed gives the same mask");
+        assert_ne!(once, to_host(Kernels::dropout(x.clone(), 0.25, 8)), "another seed gives another mask");
+        let kept = once.iter().filter(|value| **value != 0.0).count() as f64 / once.len() as f64;
+        assert!((kept - 0.75).abs() < 0.05, "{kept} were kept");
+        assert!(once.iter().all(|value| *value == 0.0 || (value - 1.0 / 0.75).abs() < 1e-6));
+        let leaf = Tensor::<Autodiff<B>, 2>::from_inner(x).require_grad();
+        let grads = Kernels::dropout(leaf.clone(), 0.25, 7).sum().backward();
+        let gradient = <Autodiff<B> as AutodiffBackend>::grad(&leaf.into_primitive().tensor(), &grads);
+        let gradient = Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(gradient.expect("a gradient")));
+        close("dropout gradient", &to_host(gradient), &once);
+    }
+}
+
+#[test]
+fn linear_matches_burn() {
+    on_each_backend(Linear);
+}
+
+#[test]
+fn norms_match_burn() {
+    on_each_backend(Norms);
+}
+
+#[test]
+fn activations_match_burn() {
+    on_each_backend(Activations);
+}
+
+#[test]
+fn rotary_matches_burn() {
+    on_each_backend(Rotary);
+}
+
+#[test]
+fn attention_matches_burn() {
+    on_each_backend(Attention);
+}
+
+#[test]
+fn cross_entropy_matches_burn() {
+    on_each_backend(CrossEntropy);
+}
+
+#[test]
+fn adamw_matches_the_paper() {
+    on_each_backend(AdamW);
+}
+
+#[test]
+fn dropout_is_seeded_and_scaled() {
+    on_each_backend(Dropout);
+}

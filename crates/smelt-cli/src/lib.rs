@@ -1,1 +1,74 @@
-//! The command line of smelt: train, generate and inspect transformer language models on any backend.
+//! The command line of smelt, and a thin library face on it for programs of your own.
+//!
+//! [`run`] is the binary. [`RunConfig`](config::RunConfig) describes a run as its YAML file does. The
+//! commands add what people see: progress, tables, messages.
+
+mod arguments;
+mod commands;
+pub mod config;
+mod context;
+mod dataset;
+mod error;
+mod folders;
+mod generation;
+mod interrupt;
+mod logging;
+mod output;
+mod progress;
+mod quantity;
+mod quickstart;
+mod resolve;
+mod table;
+mod token_ids;
+mod training;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use arguments::{Cli, GlobalOptions};
+use context::Context;
+pub use error::CliError;
+pub use generation::{Generation, TextReport, TextRequest};
+pub use training::{RunFacts, Start, TrainEvent, TrainSummary, train};
+use interrupt::Interrupt;
+
+/// Runs the command line `args`, program name first, and returns the exit code: 0 done, 1 failed, 2
+/// wrong usage.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to stdout and is no error; clap knows which is which.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    logging::install(cli.global.verbose);
+    let context = Context::new(&cli.global, Interrupt::install());
+    let outcome = set_threads(&cli.global).and_then(|()| commands::run(cli.command, &context));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !matches!(error, CliError::OutputClosed) {
+                output::report(&error);
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// The command line as clap describes it, for tests and documentation.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn set_threads(options: &GlobalOptions) -> Result<(), CliError> {
+    let Some(threads) = options.threads else { return Ok(()) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads));
+    pool.build_global().map_err(|error| CliError::Usage {
+        message: format!("cannot use {threads} threads: {error}"),
+        hint: "leave `--threads` out to use all cores".to_owned(),
+    })
+}

@@ -1,2 +1,7 @@
 //! The binary `smelt`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    smelt_cli::run(std::env::args_os())
+}

@@ -1,1 +1,21 @@
 //! Data of smelt: from files to token shards to batches, on the host alone.
+//!
+//! `corpus` reads documents, `prepared` turns them into a folder of token shards, `batch` draws windows
+//! from a shard. Names no tensor: batches are host arrays, and the trainer uploads them.
+
+mod batch;
+mod corpus;
+mod error;
+mod prepared;
+mod seed;
+
+pub use batch::{EvalBatches, Permutation, Sampler, TokenBatch};
+pub use corpus::{
+    Corpus, Document, FileKind, OnBadLine, OnInvalidUtf8, ReadOptions, SkipReason, Skipped, read_documents,
+};
+pub use error::DataError;
+pub use prepared::{
+    META_FILE, META_VERSION, Meta, PrepareOptions, PrepareProgress, Prepared, ShardMeta, SplitRule,
+    TRAIN_FILE, TokenDtype, TokenShard, VAL_FILE, prepare,
+};
+pub use seed::{derive_seed, mix};

@@ -1,1 +1,31 @@
 //! Models of smelt: configurations, building blocks, families, and weights in and out.
+//!
+//! One parametrised [`Decoder`] serves all families: a family file turns a Hugging Face `config.json` into
+//! a [`DecoderConfig`] and lists the exceptions of its tensor names. Knows nothing of tokenizers, losses or
+//! sampling, and names no concrete backend.
+
+pub mod blocks;
+mod cache;
+mod config;
+mod decoder;
+mod error;
+pub mod estimate;
+pub mod family;
+mod init;
+mod limits;
+mod mask;
+mod parameters;
+pub mod weights;
+
+pub use blocks::DropoutStream;
+pub use cache::{KvCache, LayerCache};
+pub use config::{
+    AttentionConfig, CONFIG_FILE, DecoderConfig, DropoutConfig, Fields, MlpConfig, ModelConfig, NormConfig,
+    NormKind, Positions, SectionKey,
+};
+pub use decoder::{Decoder, ForwardInput};
+pub use error::{Differences, MisShaped, ModelError};
+pub use family::Family;
+pub use init::Distribution;
+pub use parameters::{ParameterInfo, ParameterMapper, ParameterVisitor, Role};
+pub use weights::{NameMap, load, save};

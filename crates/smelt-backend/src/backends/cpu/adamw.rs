@@ -1,0 +1,72 @@
+//! AdamW in one pass over parameter, gradient and moments, in place.
+
+use burn_flex::{Flex, FlexTensor};
+use rayon::prelude::*;
+
+use super::simd::vectorized;
+use super::values;
+use crate::kernels::{AdamWState, AdamWStep};
+
+/// Elements a thread takes at a time.
+const CHUNK: usize = 1 << 14;
+
+pub(super) fn step(
+    parameter: FlexTensor,
+    gradient: FlexTensor,
+    state: AdamWState<Flex>,
+    step: &AdamWStep,
+) -> (FlexTensor, AdamWState<Flex>) {
+    let mut parameter = parameter.to_contiguous();
+    let mut first = state.first_moment.to_contiguous();
+    let mut second = state.second_moment.to_contiguous();
+    let gradient = gradient.to_contiguous();
+    let numbers = Numbers::of(step);
+    // `storage_mut` works in place: nobody else holds a parameter between steps.
+    parameter
+        .storage_mut::<f32>()
+        .par_chunks_mut(CHUNK)
+        .zip(first.storage_mut::<f32>().par_chunks_mut(CHUNK))
+        .zip(second.storage_mut::<f32>().par_chunks_mut(CHUNK))
+        .zip(values(&gradient).par_chunks(CHUNK))
+        .for_each(|(((parameter, first), second), gradient)| update(parameter, first, second, gradient, numbers));
+    (parameter, AdamWState { first_moment: first, second_moment: second })
+}
+
+/// An [`AdamWStep`] as the factors of the loop.
+#[derive(Clone, Copy)]
+struct Numbers {
+    gradient_scale: f32,
+    beta1: f32,
+    beta2: f32,
+    root_correction: f32,
+    epsilon: f32,
+    keep: f32,
+    rate: f32,
+}
+
+impl Numbers {
+    fn of(step: &AdamWStep) -> Self {
+        Self {
+            gradient_scale: step.gradient_scale as f32,
+            beta1: step.beta1 as f32,
+            beta2: step.beta2 as f32,
+            root_correction: (1.0 / step.second_correction().sqrt()) as f32,
+            epsilon: step.epsilon as f32,
+            keep: (1.0 - step.learning_rate * step.weight_decay) as f32,
+            rate: (step.learning_rate / step.first_correction()) as f32,
+        }
+    }
+}
+
+vectorized! {
+    fn update(parameter: &mut [f32], first: &mut [f32], second: &mut [f32], gradient: &[f32], n: Numbers) {
+        let moments = first.iter_mut().zip(second);
+        for ((parameter, (first, second)), gradient) in parameter.iter_mut().zip(moments).zip(gradient) {
+            let g = gradient * n.gradient_scale;
+            *first = n.beta1 * *first + (1.0 - n.beta1) * g;
+            *second = n.beta2 * *second + (1.0 - n.beta2) * g * g;
+            let denominator = second.sqrt() * n.root_correction + n.epsilon;
+            *parameter = *parameter * n.keep - n.rate * *first / denominator;
+        }
+    }
+}

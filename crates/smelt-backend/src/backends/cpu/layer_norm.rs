@@ -1,0 +1,123 @@
+//! `layer_norm`: one pass over each row forward, one backward.
+
+use burn::tensor::Tensor;
+use burn_flex::Flex;
+use rayon::prelude::*;
+
+use super::simd::{sum, sum2, vectorized};
+use super::{contiguous, from_vec, values};
+use crate::kernels::LayerNormGradients;
+
+/// Rows a thread takes at a time; also the unit in which the weight's gradient is summed.
+const ROWS: usize = 32;
+
+pub(super) fn forward(
+    x: Tensor<Flex, 2>,
+    weight: Tensor<Flex, 1>,
+    bias: Option<Tensor<Flex, 1>>,
+    epsilon: f32,
+) -> Tensor<Flex, 2> {
+    let [rows, width] = x.dims();
+    let (x, weight, bias) = (contiguous(x), contiguous(weight), bias.map(contiguous));
+    let zeros;
+    let bias = match &bias {
+        Some(bias) => values(bias),
+        None => {
+            zeros = vec![0.0; width];
+            &zeros
+        }
+    };
+    let mut y = vec![0.0; rows * width];
+    let chunks = y.par_chunks_mut(ROWS * width).zip(values(&x).par_chunks(ROWS * width));
+    chunks.for_each(|(y, x)| forward_rows(y, x, values(&weight), bias, epsilon));
+    from_vec(y, [rows, width])
+}
+
+/// Mean and `1 / sqrt(variance + epsilon)`.
+#[inline(always)]
+fn moments(x: &[f32], epsilon: f32) -> (f32, f32) {
+    let mean = sum(x, |x| x) / x.len() as f32;
+    let variance = sum(x, |x| (x - mean) * (x - mean)) / x.len() as f32;
+    (mean, 1.0 / (variance + epsilon).sqrt())
+}
+
+vectorized! {
+    fn forward_rows(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) {
+        let width = weight.len();
+        for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+            let (mean, inverse) = moments(x, epsilon);
+            for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+                *y = (x - mean) * inverse * weight + bias;
+            }
+        }
+    }
+}
+
+pub(super) fn backward(
+    x: Tensor<Flex, 2>,
+    weight: Tensor<Flex, 1>,
+    grad: Tensor<Flex, 2>,
+    epsilon: f32,
+) -> LayerNormGradients<Flex> {
+    let [rows, width] = x.dims();
+    let (x, weight, grad) = (contiguous(x), contiguous(weight), contiguous(grad));
+    let mut grad_x = vec![0.0; rows * width];
+    let size = ROWS * width;
+    // One partial sum per chunk of rows, added in order: the same for any number of threads.
+    let partial: Vec<(Vec<f32>, Vec<f32>)> = grad_x
+        .par_chunks_mut(size)
+        .zip(values(&x).par_chunks(size).zip(values(&grad).par_chunks(size)))
+        .map(|(grad_x, (x, grad))| {
+            let (mut of_weight, mut of_bias) = (vec![0.0; width], vec![0.0; width]);
+            backward_rows(grad_x, &mut of_weight, &mut of_bias, x, values(&weight), grad, epsilon);
+            (of_weight, of_bias)
+        })
+        .collect();
+    let total = partial.into_iter().reduce(|mut sum, more| {
+        sum.0.iter_mut().zip(more.0).for_each(|(sum, more)| *sum += more);
+        sum.1.iter_mut().zip(more.1).for_each(|(sum, more)| *sum += more);
+        sum
+    });
+    let (of_weight, of_bias) = total.unwrap_or_else(|| (vec![0.0; width], vec![0.0; width]));
+    LayerNormGradients {
+        x: from_vec(grad_x, [rows, width]),
+        weight: from_vec(of_weight, [width]),
+        bias: from_vec(of_bias, [width]),
+    }
+}
+
+vectorized! {
+    fn backward_rows(
+        grad_x: &mut [f32],
+        of_weight: &mut [f32],
+        of_bias: &mut [f32],
+        x: &[f32],
+        weight: &[f32],
+        grad: &[f32],
+        epsilon: f32,
+    ) {
+        let width = weight.len();
+        let mut scaled = vec![0f32; width];
+        let rows = grad_x.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(grad.chunks_exact(width));
+        for ((normalized, x), grad) in rows {
+            let (mean, inverse) = moments(x, epsilon);
+            for (normalized, x) in normalized.iter_mut().zip(x) {
+                *normalized = (x - mean) * inverse;
+            }
+            for ((sum, grad), normalized) in of_weight.iter_mut().zip(grad).zip(&*normalized) {
+                *sum += grad * normalized;
+            }
+            for (sum, grad) in of_bias.iter_mut().zip(grad) {
+                *sum += grad;
+            }
+            for ((scaled, grad), weight) in scaled.iter_mut().zip(grad).zip(weight) {
+                *scaled = grad * weight;
+            }
+            let along = sum2(&scaled, normalized, |a, b| a * b) / width as f32;
+            let level = sum(&scaled, |x| x) / width as f32;
+            for (normalized, scaled) in normalized.iter_mut().zip(&scaled) {
+                *normalized = (scaled - level - *normalized * along) * inverse;
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! `linear`: the product starts from the bias instead of zero, and reads the weight in place.
+
+use burn::tensor::Tensor;
+use burn_flex::Flex;
+use rayon::prelude::*;
+
+use super::matrix::{Destination, Threads, View, product};
+use super::{contiguous, flex, from_vec, values};
+use crate::kernels::LinearGradients;
+
+pub(super) fn forward(
+    x: Tensor<Flex, 2>,
+    weight: Tensor<Flex, 2>,
+    bias: Option<Tensor<Flex, 1>>,
+) -> Tensor<Flex, 2> {
+    let ([rows, _], [outer, _]) = (x.dims(), weight.dims());
+    let (x, weight) = (flex(x), flex(weight));
+    let (mut y, mode) = match bias.map(contiguous) {
+        Some(bias) => (values(&bias).repeat(rows), Destination::Add),
+        None => (vec![0.0; rows * outer], Destination::Replace),
+    };
+    product(&mut y, outer, mode, 1.0, View::of(&x), View::of(&weight).transposed(), Threads::All);
+    from_vec(y, [rows, outer])
+}
+
+pub(super) fn backward(
+    x: Tensor<Flex, 2>,
+    weight: Tensor<Flex, 2>,
+    grad: Tensor<Flex, 2>,
+    [need_x, need_weight, need_bias]: [bool; 3],
+) -> LinearGradients<Flex> {
+    let ([rows, inner], [outer, _]) = (x.dims(), weight.dims());
+    let (x, weight, grad) = (flex(x), flex(weight), contiguous(grad));
+    let multiply = |a: View<'_>, b: View<'_>| {
+        let (m, n) = (a.rows, b.columns);
+        let mut result = vec![0.0; m * n];
+        product(&mut result, n, Destination::Replace, 1.0, a, b, Threads::All);
+        from_vec(result, [m, n])
+    };
+    let upstream = View::dense(values(&grad), rows, outer);
+    LinearGradients {
+        x: need_x.then(|| multiply(upstream, View::of(&weight))),
+        weight: need_weight.then(|| multiply(upstream.transposed(), View::of(&x).first_rows(rows))),
+        bias: need_bias.then(|| column_sums(values(&grad), outer)).inspect(|_| debug_assert!(inner > 0)),
+    }
+}
+
+/// Sum over the rows; columns are divided among threads, so each is summed in order.
+fn column_sums(grad: &[f32], columns: usize) -> Tensor<Flex, 1> {
+    const BLOCK: usize = 256;
+    let mut sums = vec![0f32; columns];
+    sums.par_chunks_mut(BLOCK).enumerate().for_each(|(block, sums)| {
+        for row in grad.chunks_exact(columns) {
+            for (sum, value) in sums.iter_mut().zip(&row[block * BLOCK..]) {
+                *sum += value;
+            }
+        }
+    });
+    from_vec(sums, [columns])
+}

@@ -1,0 +1,175 @@
+//! `cpu`: burn-flex with smelt's kernels.
+//!
+//! One file per kernel. A kernel takes the f32 case that it is written for and leaves the rest to the
+//! plain version. Work is divided by rows or heads, never within a sum, so results do not depend on the
+//! number of threads.
+
+mod activation;
+mod adamw;
+mod attention;
+mod layer_norm;
+mod linear;
+mod matrix;
+mod simd;
+mod token_loss;
+
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{DType, Int, Tensor, TensorData, TensorPrimitive};
+use burn_flex::{Flex, FlexDevice, FlexTensor};
+
+use super::{Driver, Opened};
+use crate::Kernels;
+use crate::kernels::{
+    self, Activation, AdamWState, AdamWStep, AttentionGradients, AttentionOptions, LayerNormGradients,
+    LinearGradients, TokenLoss,
+};
+
+/// Reaches [`Flex`].
+pub(crate) struct Cpu;
+
+impl Driver for Cpu {
+    type Backend = Flex;
+
+    fn open() -> Result<Opened<Self>, String> {
+        Ok(Opened::in_system_memory(FlexDevice, super::processor()))
+    }
+}
+
+impl Kernels for Flex {
+    fn linear(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>) -> Tensor<Self, 2> {
+        if !all_f32([&x, &weight]) {
+            return kernels::linear::plain(x, weight, bias);
+        }
+        linear::forward(x, weight, bias)
+    }
+
+    fn linear_backward(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 2>,
+        grad: Tensor<Self, 2>,
+        needed: [bool; 3],
+    ) -> LinearGradients<Self> {
+        if !all_f32([&x, &weight]) {
+            return kernels::linear::plain_backward(x, weight, grad, needed);
+        }
+        linear::backward(x, weight, grad, needed)
+    }
+
+    fn layer_norm(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 1>,
+        bias: Option<Tensor<Self, 1>>,
+        epsilon: f64,
+    ) -> Tensor<Self, 2> {
+        if !all_f32([&x]) {
+            return kernels::layer_norm::plain(x, weight, bias, epsilon);
+        }
+        layer_norm::forward(x, weight, bias, epsilon as f32)
+    }
+
+    fn layer_norm_backward(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 1>,
+        grad: Tensor<Self, 2>,
+        epsilon: f64,
+    ) -> LayerNormGradients<Self> {
+        if !all_f32([&x]) {
+            return kernels::layer_norm::plain_backward(x, weight, grad, epsilon);
+        }
+        layer_norm::backward(x, weight, grad, epsilon as f32)
+    }
+
+    fn activation(x: Tensor<Self, 2>, kind: Activation) -> Tensor<Self, 2> {
+        if !all_f32([&x]) || kind != Activation::GeluTanh {
+            return kernels::activation::plain(x, kind);
+        }
+        activation::gelu_tanh(x)
+    }
+
+    fn activation_backward(x: Tensor<Self, 2>, grad: Tensor<Self, 2>, kind: Activation) -> Tensor<Self, 2> {
+        if !all_f32([&x]) || kind != Activation::GeluTanh {
+            return kernels::activation::plain_derivative(x, kind) * grad;
+        }
+        activation::gelu_tanh_backward(x, grad)
+    }
+
+    fn attention(
+        q: Tensor<Self, 4>,
+        k: Tensor<Self, 4>,
+        v: Tensor<Self, 4>,
+        mask: Option<Tensor<Self, 4>>,
+        options: AttentionOptions,
+    ) -> Tensor<Self, 4> {
+        if !all_f32([&q, &k, &v]) {
+            return kernels::attention::plain(q, k, v, mask, options);
+        }
+        attention::forward(q, k, v, mask, options)
+    }
+
+    fn attention_backward(
+        q: Tensor<Self, 4>,
+        k: Tensor<Self, 4>,
+        v: Tensor<Self, 4>,
+        mask: Option<Tensor<Self, 4>>,
+        output: Tensor<Self, 4>,
+        grad: Tensor<Self, 4>,
+        options: AttentionOptions,
+    ) -> AttentionGradients<Self> {
+        if !all_f32([&q, &k, &v]) {
+            return kernels::attention::plain_backward(q, k, v, mask, output, grad, options);
+        }
+        attention::backward(q, k, v, mask, output, grad, options)
+    }
+
+    fn token_loss(
+        logits: Tensor<Self, 2>,
+        targets: Tensor<Self, 1, Int>,
+        token_weights: Tensor<Self, 1>,
+        with_gradient: bool,
+    ) -> TokenLoss<Self> {
+        if !all_f32([&logits]) {
+            return kernels::cross_entropy::plain(logits, targets, token_weights, with_gradient);
+        }
+        token_loss::token_loss(logits, targets, token_weights, with_gradient)
+    }
+
+    fn adamw_step(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        state: AdamWState<Self>,
+        step: &AdamWStep,
+    ) -> (FloatTensor<Self>, AdamWState<Self>) {
+        if parameter.dtype() != DType::F32 {
+            return kernels::adamw::plain(parameter, gradient, state, step);
+        }
+        adamw::step(parameter, gradient, state, step)
+    }
+}
+
+fn all_f32<const N: usize, const D: usize>(tensors: [&Tensor<Flex, D>; N]) -> bool {
+    tensors.iter().all(|tensor| tensor.dtype() == DType::F32)
+}
+
+/// The storage of a tensor.
+fn flex<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
+    tensor.into_primitive().tensor()
+}
+
+/// The storage of a tensor, copied into row-major order if it is a view of another kind.
+fn contiguous<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
+    flex(tensor).to_contiguous()
+}
+
+/// Values of a row-major tensor.
+fn values(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().expect("the tensor is contiguous f32")
+}
+
+/// A tensor of `values` in row-major order.
+fn from_vec<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<Flex, D> {
+    wrap(FlexTensor::from_data(TensorData::new(values, shape)))
+}
+
+fn wrap<const D: usize>(tensor: FlexTensor) -> Tensor<Flex, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(tensor))
+}

@@ -1,0 +1,192 @@
+//! Loops compiled for several instruction sets, chosen at run time.
+//!
+//! The loops are plain Rust that the compiler turns into vectors; sums are divided into a fixed number of
+//! lanes, so that they come out the same whatever the instruction set.
+
+use std::sync::OnceLock;
+
+/// An instruction set that loops are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    /// What every machine of the architecture has; NEON on AArch64.
+    Baseline,
+    /// AVX2.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// AVX-512 F, BW, DQ, VL.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+/// The widest instruction set of this machine, or the one named by `SMELT_CPU`
+/// (`scalar`, `avx2`, `avx512`) if the machine has it.
+pub(super) fn level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(detect)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> Level {
+    let limit = std::env::var("SMELT_CPU").unwrap_or_default();
+    let avx512 = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl");
+    match limit.as_str() {
+        "scalar" => Level::Baseline,
+        "avx2" if is_x86_feature_detected!("avx2") => Level::Avx2,
+        _ if avx512 => Level::Avx512,
+        _ if is_x86_feature_detected!("avx2") => Level::Avx2,
+        _ => Level::Baseline,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detect() -> Level {
+    Level::Baseline
+}
+
+/// Defines a function whose body is compiled once per [`Level`] and called at the machine's.
+macro_rules! vectorized {
+    ($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$meta])*
+        fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn body($($arg: $ty),*) $(-> $ret)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                use $crate::backends::cpu::simd::{Level, level};
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                fn avx512($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
+                #[target_feature(enable = "avx2")]
+                fn avx2($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
+                #[allow(unsafe_code, reason = "calling a function that needs an instruction set")]
+                match level() {
+                    // SAFETY: `level` detected the instruction set on this machine.
+                    Level::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    Level::Avx2 => return unsafe { avx2($($arg),*) },
+                    Level::Baseline => {}
+                }
+            }
+            body($($arg),*)
+        }
+    };
+}
+pub(super) use vectorized;
+
+/// Lanes of a sum.
+const LANES: usize = 16;
+
+/// `sum f(x)` in fixed lanes.
+#[inline(always)]
+pub(super) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [0f32; LANES];
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane += f(*x);
+        }
+    }
+    reduce(lanes) + rest.iter().map(|x| f(*x)).sum::<f32>()
+}
+
+/// `sum f(x, y)` in fixed lanes.
+#[inline(always)]
+pub(super) fn sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let ((x_chunks, x_rest), (y_chunks, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+    let mut lanes = [0f32; LANES];
+    for (x, y) in x_chunks.iter().zip(y_chunks) {
+        for (lane, (x, y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
+            *lane += f(*x, *y);
+        }
+    }
+    reduce(lanes) + x_rest.iter().zip(y_rest).map(|(x, y)| f(*x, *y)).sum::<f32>()
+}
+
+/// The largest of `x`, `-inf` if there is none.
+#[inline(always)]
+pub(super) fn max(x: &[f32]) -> f32 {
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = if *x > *lane { *x } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |largest, x| largest.max(*x))
+}
+
+/// Adds lanes pairwise.
+#[inline(always)]
+fn reduce(mut lanes: [f32; LANES]) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] += lanes[lane + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// `e^x` within 2 units in the last place, without a branch.
+///
+/// Range reduction by `ln 2` in two parts and the polynomial of Cephes' `expf`. Below -87 the result is 0.
+#[inline(always)]
+pub(super) fn exp(x: f32) -> f32 {
+    /// Adding it rounds to an integer, which then stands in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    let inside = x.clamp(-87.0, 88.0);
+    let rounded = inside * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
+    let r = inside - n * 0.693_359_4 + n * 2.121_944_4e-4;
+    let mut p = 1.987_569_1e-4f32;
+    p = p * r + 1.398_199_9e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 5e-1;
+    let p = p * r * r + r + 1.0;
+    let scale = f32::from_bits((rounded.to_bits() << 23).wrapping_add(1f32.to_bits()));
+    if x < -87.0 { 0.0 } else { p * scale }
+}
+
+/// `tanh x` by [`exp`].
+#[inline(always)]
+pub(super) fn tanh(x: f32) -> f32 {
+    1.0 - 2.0 / (exp(2.0 * x) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_accurate_over_its_range() {
+        for step in -8_700..8_800 {
+            let x = step as f32 / 100.0;
+            let (found, expected) = (f64::from(exp(x)), f64::from(x).exp());
+            assert!((found / expected - 1.0).abs() < 3e-7, "exp({x}) is {found}, expected {expected}");
+        }
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn tanh_is_accurate() {
+        for step in -2_000..2_000 {
+            let x = step as f32 / 100.0;
+            assert!((tanh(x) - x.tanh()).abs() < 3e-7, "tanh({x}) is {}", tanh(x));
+        }
+    }
+
+    #[test]
+    fn sums_and_maxima_count_every_element() {
+        let x: Vec<f32> = (0..37).map(|value| value as f32).collect();
+        assert_eq!(sum(&x, |x| x), 666.0);
+        assert_eq!(sum2(&x, &x, |x, y| x * y), 16206.0);
+        assert_eq!(max(&x), 36.0);
+        assert_eq!(max(&[]), f32::NEG_INFINITY);
+    }
+}

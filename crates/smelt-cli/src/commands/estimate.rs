@@ -1,0 +1,197 @@
+//! `smelt estimate`: the memory that a config needs, by part, and where it fits.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use smelt_backend::{BackendReport, survey};
+use smelt_model::ModelConfig;
+use smelt_model::estimate::{
+    InferenceEstimate, InferenceShape, ParameterCount, TrainingEstimate, TrainingShape, inference, parameters, training,
+};
+
+use crate::config::RunConfig;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::folders::model_folder;
+use crate::quantity::{bytes, count};
+use crate::resolve::{FlagSetting, Sources, resolve};
+use crate::table::{Align, render};
+use crate::training::training_shape;
+
+const EXAMPLES: &str = "\
+Examples:
+  smelt estimate                                      the quick start
+  smelt estimate --config configs/tiny.yaml --batch-size 2 --seq-length 512
+  smelt estimate --model ~/models/gpt2 --json";
+
+/// Arguments of `smelt estimate`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct EstimateArgs {
+    /// Run config in YAML [default: the embedded quick start]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Set any key of the config
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Take the shape from a model folder
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Sequences per micro-batch
+    #[arg(long, value_name = "N")]
+    pub batch_size: Option<usize>,
+    /// Tokens per sequence
+    #[arg(long, value_name = "N")]
+    pub seq_length: Option<usize>,
+    /// Micro-batches per optimizer step
+    #[arg(long, value_name = "N")]
+    pub gradient_accumulation: Option<usize>,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Estimate {
+    batch_size: usize,
+    seq_length: usize,
+    parameters: ParameterCount,
+    training: TrainingEstimate,
+    inference: InferenceEstimate,
+    backends: Vec<Fit>,
+    advice: Option<String>,
+}
+
+/// Whether one backend holds the training.
+#[derive(Debug, Serialize)]
+struct Fit {
+    backend: String,
+    memory_available_bytes: Option<u64>,
+    training_fits: Option<bool>,
+    inference_fits: Option<bool>,
+}
+
+pub fn run(args: &EstimateArgs, context: &Context) -> Result<(), CliError> {
+    let config = resolve(&sources(args))?;
+    let model = match &config.model.path {
+        Some(path) => ModelConfig::from_folder(&model_folder(path)?)?,
+        None => config.model.model_config()?,
+    };
+    let estimate = gather(&config, &model, context.backend.as_deref());
+    context.output.record(&estimate)?;
+    context.output.line(&page(&estimate))
+}
+
+fn sources(args: &EstimateArgs) -> Sources<'_> {
+    let rows = [
+        ("--model", "model", "path", args.model.as_ref().map(|path| path.display().to_string().into())),
+        ("--batch-size", "train", "batch_size", args.batch_size.map(Into::into)),
+        ("--seq-length", "train", "seq_length", args.seq_length.map(Into::into)),
+        (
+            "--gradient-accumulation",
+            "train",
+            "gradient_accumulation_steps",
+            args.gradient_accumulation.map(Into::into),
+        ),
+    ];
+    let flags = rows
+        .into_iter()
+        .filter_map(|(flag, section, key, value)| Some(FlagSetting { section, key, value: value?, flag }))
+        .collect();
+    Sources { config: args.config.as_deref(), sets: &args.sets, flags }
+}
+
+fn gather(config: &RunConfig, model: &ModelConfig, backend: Option<&str>) -> Estimate {
+    let shape = training_shape(config);
+    let needed = training(&model.decoder, shape);
+    let capacity = model.decoder.max_position_embeddings;
+    let generation = InferenceShape { batch_size: 1, prompt_length: config.train.seq_length.min(capacity), capacity };
+    let generation = inference(&model.decoder, generation);
+    let named = |report: &BackendReport| backend.is_none_or(|name| name == "auto" || name == report.name.as_str());
+    let backends: Vec<Fit> = survey()
+        .into_iter()
+        .filter(|report| report.in_build && named(report))
+        .map(|report| Fit {
+            backend: report.name.to_string(),
+            memory_available_bytes: report.memory_available_bytes,
+            training_fits: report.memory_available_bytes.map(|free| needed.peak_bytes <= free),
+            inference_fits: report.memory_available_bytes.map(|free| generation.peak_bytes <= free),
+        })
+        .collect();
+    let fits = backends.iter().any(|fit| fit.training_fits != Some(false));
+    let most = backends.iter().filter_map(|fit| fit.memory_available_bytes).max();
+    Estimate {
+        batch_size: shape.batch_size,
+        seq_length: shape.seq_length,
+        parameters: parameters(&model.decoder),
+        training: needed,
+        inference: generation,
+        advice: most.filter(|_| !fits).map(|free| advice(model, shape, free)),
+        backends,
+    }
+}
+
+/// What to change so that training fits `free` bytes: a smaller micro-batch first, since accumulation
+/// keeps the result the same, then shorter sequences, then a smaller model.
+fn advice(model: &ModelConfig, shape: TrainingShape, free: u64) -> String {
+    let fits = |shape| training(&model.decoder, shape).peak_bytes <= free;
+    for batch_size in (1..shape.batch_size).rev() {
+        let gradient_accumulation = shape.gradient_accumulation * shape.batch_size.div_ceil(batch_size);
+        if fits(TrainingShape { batch_size, gradient_accumulation, ..shape }) {
+            return format!("`--batch-size {batch_size} --gradient-accumulation {gradient_accumulation}` fits");
+        }
+    }
+    let mut shorter = TrainingShape { batch_size: 1, ..shape };
+    while shorter.seq_length > 32 {
+        shorter.seq_length /= 2;
+        if fits(shorter) {
+            return format!("`--batch-size 1 --seq-length {}` fits", shorter.seq_length);
+        }
+    }
+    "no batch of this model fits; take a smaller `hidden_size` or fewer `num_hidden_layers`".to_owned()
+}
+
+fn page(estimate: &Estimate) -> String {
+    let (training, inference) = (&estimate.training, &estimate.inference);
+    let part = |name: &str, trained: Option<u64>, generated: Option<u64>| {
+        let shown = |size: Option<u64>| size.map_or("-".to_owned(), bytes);
+        vec![name.to_owned(), shown(trained), shown(generated)]
+    };
+    let parts = [
+        part("program", Some(training.process_bytes), Some(inference.process_bytes)),
+        part("weights", Some(training.weights_bytes), Some(inference.weights_bytes)),
+        part("gradients", Some(training.gradients_bytes), None),
+        part("optimizer", Some(training.optimizer_bytes), None),
+        part("activations", Some(training.activations_bytes), None),
+        part("loss", Some(training.loss_bytes), None),
+        part("working buffers", Some(training.working_bytes), Some(inference.working_bytes)),
+        part("key-value cache", None, Some(inference.kv_cache_bytes)),
+        part("peak", Some(training.peak_bytes), Some(inference.peak_bytes)),
+    ];
+    let head = format!(
+        "{} parameters; training with batches of {} x {} tokens, generation at full context",
+        count(estimate.parameters.total),
+        estimate.batch_size,
+        estimate.seq_length
+    );
+    let columns = [("part", Align::Left), ("training", Align::Right), ("generation", Align::Right)];
+    let mut page = format!("{head}\n\n{}\n\n{}", render(&columns, &parts), backend_table(&estimate.backends));
+    if let Some(advice) = &estimate.advice {
+        page += &format!("\n\ntraining does not fit: {advice}");
+    }
+    page
+}
+
+fn backend_table(fits: &[Fit]) -> String {
+    let columns =
+        [("backend", Align::Left), ("memory free", Align::Right), ("training", Align::Left), ("generation", Align::Left)];
+    let word = |fits: Option<bool>| match fits {
+        Some(true) => "fits".to_owned(),
+        Some(false) => "does not fit".to_owned(),
+        None => "unknown".to_owned(),
+    };
+    let row = |fit: &Fit| {
+        let free = fit.memory_available_bytes.map_or("unknown".to_owned(), bytes);
+        vec![fit.backend.clone(), free, word(fit.training_fits), word(fit.inference_fits)]
+    };
+    render(&columns, &fits.iter().map(row).collect::<Vec<_>>())
+}

@@ -1,0 +1,114 @@
+//! `smelt info`: what is in a model folder, without loading it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use smelt_model::ModelConfig;
+use smelt_model::weights::Checkpoint;
+use smelt_text::{TOKENIZER_FILE, Tokenizer};
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::folders::model_folder;
+use crate::quantity::{bytes, count};
+use crate::table::facts;
+
+const EXAMPLES: &str = "\
+Examples:
+  smelt info runs/quickstart
+  smelt info ~/models/gpt2 --json";
+
+/// Arguments of `smelt info`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct InfoArgs {
+    /// Model folder, or folder of a run
+    #[arg(value_name = "DIR")]
+    pub model: PathBuf,
+}
+
+#[derive(Debug, Serialize)]
+struct ModelFacts {
+    folder: PathBuf,
+    family: &'static str,
+    parameters: u64,
+    dtypes: BTreeSet<String>,
+    quantization: Option<serde_json::Value>,
+    num_hidden_layers: usize,
+    hidden_size: usize,
+    num_attention_heads: usize,
+    vocab_size: usize,
+    context: usize,
+    tie_word_embeddings: bool,
+    tokenizer_vocab_size: Option<usize>,
+    size_bytes: u64,
+}
+
+pub fn run(args: &InfoArgs, context: &Context) -> Result<(), CliError> {
+    let facts = gather(&model_folder(&args.model)?)?;
+    context.output.record(&facts)?;
+    context.output.line(&page(&facts))
+}
+
+fn gather(folder: &Path) -> Result<ModelFacts, CliError> {
+    let config = ModelConfig::from_folder(folder)?;
+    let checkpoint = Checkpoint::open(folder)?;
+    let mut parameters = 0;
+    let mut dtypes = BTreeSet::new();
+    for name in checkpoint.names().filter(|name| !config.family.names.is_ignored(name)) {
+        let Some(file) = checkpoint.file_of(name) else { continue };
+        parameters += file.shape(name)?.iter().product::<usize>() as u64;
+        dtypes.insert(file.dtype(name)?.to_lowercase());
+    }
+    let tokenizer = folder.join(TOKENIZER_FILE).is_file().then(|| Tokenizer::from_folder(folder)).transpose()?;
+    Ok(ModelFacts {
+        folder: folder.to_owned(),
+        family: config.family.model_type,
+        parameters,
+        dtypes,
+        quantization: config.raw.get("quantization").filter(|value| !value.is_null()).cloned(),
+        num_hidden_layers: config.decoder.num_hidden_layers,
+        hidden_size: config.decoder.hidden_size,
+        num_attention_heads: config.decoder.attention.num_attention_heads,
+        vocab_size: config.decoder.vocab_size,
+        context: config.decoder.max_position_embeddings,
+        tie_word_embeddings: config.decoder.tie_word_embeddings,
+        tokenizer_vocab_size: tokenizer.map(|tokenizer| tokenizer.vocab_size()),
+        size_bytes: folder_bytes(folder)?,
+    })
+}
+
+fn folder_bytes(folder: &Path) -> Result<u64, CliError> {
+    let failed = |source| CliError::Io { action: "read", path: folder.to_owned(), source };
+    let mut total = 0;
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let metadata = entry.and_then(|entry| entry.metadata()).map_err(failed)?;
+        total += if metadata.is_file() { metadata.len() } else { 0 };
+    }
+    Ok(total)
+}
+
+fn page(model: &ModelFacts) -> String {
+    let head = if model.tie_word_embeddings { "tied to the embedding" } else { "its own" };
+    let tokenizer = match model.tokenizer_vocab_size {
+        Some(size) => format!("{size} tokens"),
+        None => "none in the folder".to_owned(),
+    };
+    facts(&[
+        ("folder", model.folder.display().to_string()),
+        ("family", model.family.to_owned()),
+        ("parameters", format!("{} ({})", count(model.parameters), model.parameters)),
+        ("dtype", model.dtypes.iter().cloned().collect::<Vec<_>>().join(", ")),
+        ("quantization", model.quantization.as_ref().map_or("none".to_owned(), ToString::to_string)),
+        ("layers", model.num_hidden_layers.to_string()),
+        ("hidden size", model.hidden_size.to_string()),
+        ("heads", model.num_attention_heads.to_string()),
+        ("vocabulary", model.vocab_size.to_string()),
+        ("context", model.context.to_string()),
+        ("head", head.to_owned()),
+        ("tokenizer", tokenizer),
+        ("size", bytes(model.size_bytes)),
+    ])
+}

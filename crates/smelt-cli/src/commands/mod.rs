@@ -1,0 +1,46 @@
+//! One file per command: its arguments, and what it does with them.
+
+mod backends;
+mod bench;
+mod completions;
+mod doctor;
+mod estimate;
+mod generate;
+mod info;
+mod logits;
+mod train;
+mod verify;
+
+pub use backends::BackendsArgs;
+pub use bench::BenchArgs;
+pub use completions::CompletionsArgs;
+pub use doctor::DoctorArgs;
+pub use estimate::EstimateArgs;
+pub use generate::GenerateArgs;
+pub use info::InfoArgs;
+pub use logits::LogitsArgs;
+pub use train::TrainArgs;
+pub use verify::VerifyArgs;
+
+use crate::arguments::Command;
+use crate::context::Context;
+use crate::error::CliError;
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// [`CliError`] of the command.
+pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
+    match command {
+        Command::Train(args) => train::run(&args, context),
+        Command::Generate(args) => generate::run(&args, context),
+        Command::Verify(args) => verify::run(&args, context),
+        Command::Logits(args) => logits::run(&args, context),
+        Command::Estimate(args) => estimate::run(&args, context),
+        Command::Backends(args) => backends::run(&args, context),
+        Command::Info(args) => info::run(&args, context),
+        Command::Bench(args) => bench::run(&args, context),
+        Command::Doctor(args) => doctor::run(&args, context),
+        Command::Completions(args) => completions::run(&args),
+    }
+}

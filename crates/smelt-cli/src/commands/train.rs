@@ -1,0 +1,207 @@
+//! `smelt train`: trains a model from scratch or from weights.
+
+mod report;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+
+use self::report::{Reporter, invocation};
+use crate::config::{Method, Precision, RunConfig};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::folders::{RUN_CONFIG, model_folder};
+use crate::resolve::{FlagSetting, Sources, resolve};
+use crate::training::{Start, train};
+
+const EXAMPLES: &str = "\
+Examples:
+  smelt train                                        the quick start, into runs/quickstart
+  smelt train --resume auto                          continue it
+  smelt train --data ~/scripts --output runs/mine    your own text, the quick start's model
+  smelt train --config configs/tiny.yaml --data ~/scripts --set train.weight_decay=0
+  smelt train --model gpt2 --data ~/scripts --learning-rate 5e-5";
+
+/// Arguments of `smelt train`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct TrainArgs {
+    /// Run config in YAML [default: the embedded quick start]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Set any key of the config
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Start from the weights of a model folder
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Files and folders of text, or one prepared folder
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub data: Vec<PathBuf>,
+    /// Folder of the run [default: runs/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Continue from a checkpoint; `auto` takes the newest of the run, or starts it
+    #[arg(long, value_name = "DIR|auto")]
+    pub resume: Option<PathBuf>,
+    /// Replace the run that is in the output folder
+    #[arg(long, conflicts_with = "resume")]
+    pub overwrite: bool,
+    /// The settings that have a flag of their own.
+    #[command(flatten)]
+    pub settings: TrainSettings,
+}
+
+/// Flags that set keys of the run config.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Settings (they override the config)")]
+pub struct TrainSettings {
+    /// What is trained
+    #[arg(long, value_enum)]
+    pub method: Option<Method>,
+    /// Sequences per micro-batch
+    #[arg(long, value_name = "N")]
+    pub batch_size: Option<usize>,
+    /// Tokens per sequence
+    #[arg(long, value_name = "N")]
+    pub seq_length: Option<usize>,
+    /// Optimizer steps
+    #[arg(long, value_name = "N")]
+    pub max_steps: Option<u64>,
+    /// Steps over which the learning rate rises
+    #[arg(long, value_name = "N")]
+    pub warmup_steps: Option<u64>,
+    /// Highest learning rate
+    #[arg(long, value_name = "X")]
+    pub learning_rate: Option<f64>,
+    /// Micro-batches per optimizer step
+    #[arg(long, value_name = "N")]
+    pub gradient_accumulation: Option<usize>,
+    /// Number format of the computation
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
+    /// Steps between evaluations
+    #[arg(long, value_name = "N")]
+    pub eval_interval: Option<u64>,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "N")]
+    pub save_interval: Option<u64>,
+    /// Checkpoints to keep
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<usize>,
+    /// Steps between reports
+    #[arg(long, value_name = "N")]
+    pub log_interval: Option<u64>,
+    /// Part of the documents held out for validation
+    #[arg(long, value_name = "X")]
+    pub val_split: Option<f64>,
+    /// Seed of weights, data order and dropout
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+pub fn run(args: &TrainArgs, context: &Context) -> Result<(), CliError> {
+    let (mut config, start) = plan(args)?;
+    if let Some(name) = &context.backend {
+        config.backend.name.clone_from(name);
+    }
+    let mut reporter = Reporter::new(context, &config);
+    let summary = train(&config, &start, &mut |event| reporter.tell(&event))?;
+    reporter.finish()?;
+    let run = summary.run.display();
+    if summary.interrupted {
+        return Err(CliError::Interrupted {
+            hint: Some(format!("continue with `{} train --resume auto --output {run}`", invocation())),
+        });
+    }
+    report::result(&summary, &config, context)
+}
+
+/// The config and the beginning of the run that the arguments ask for.
+fn plan(args: &TrainArgs) -> Result<(RunConfig, Start), CliError> {
+    let mut sources = Sources { config: args.config.as_deref(), sets: &args.sets, flags: flags(args) };
+    let start = match args.resume.as_deref() {
+        None if args.overwrite => Start::Overwrite,
+        None => Start::Fresh,
+        Some(path) if path == Path::new("auto") => Start::Continue,
+        Some(path) => resume_from(path, args, &mut sources)?,
+    };
+    let config = resolve(&sources)?;
+    if matches!(start, Start::Fresh | Start::Overwrite) || args.config.is_some() {
+        return Ok((config, start));
+    }
+    // A run continues with the config that it was started with.
+    let saved = config.checkpoint.output_dir.as_ref().map(|run| run.join(RUN_CONFIG)).filter(|path| path.is_file());
+    match saved {
+        Some(path) => Ok((resolve(&Sources { config: Some(&path), ..sources })?, start)),
+        None => Ok((config, start)),
+    }
+}
+
+/// A checkpoint belongs to the run around it, and the folder of a run stands for its newest checkpoint.
+fn resume_from(path: &Path, args: &TrainArgs, sources: &mut Sources<'_>) -> Result<Start, CliError> {
+    let (run, start) = match path.join(RUN_CONFIG).is_file() {
+        true => (Some(path), Start::Continue),
+        false => (path.parent().and_then(Path::parent), Start::From(model_folder(path)?)),
+    };
+    if let Some(run) = run.filter(|_| args.output.is_none()) {
+        sources.flags.push(output_flag(run, "--resume"));
+    }
+    Ok(start)
+}
+
+fn output_flag(run: &Path, flag: &'static str) -> FlagSetting {
+    FlagSetting { section: "checkpoint", key: "output_dir", value: json(run), flag }
+}
+
+fn flags(args: &TrainArgs) -> Vec<FlagSetting> {
+    let mut flags = args.settings.given();
+    if let Some(folder) = &args.model {
+        flags.push(FlagSetting { section: "model", key: "path", value: json(folder), flag: "--model" });
+    }
+    if !args.data.is_empty() {
+        flags.push(FlagSetting { section: "data", key: "paths", value: json(&args.data), flag: "--data" });
+    }
+    if let Some(run) = &args.output {
+        flags.push(output_flag(run, "--output"));
+    }
+    flags
+}
+
+impl TrainSettings {
+    /// The flags that were given, as keys of the config.
+    pub fn given(&self) -> Vec<FlagSetting> {
+        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 14] = [
+            ("--method", "train", "method", self.method.map(json)),
+            ("--batch-size", "train", "batch_size", self.batch_size.map(json)),
+            ("--seq-length", "train", "seq_length", self.seq_length.map(json)),
+            ("--max-steps", "train", "max_steps", self.max_steps.map(json)),
+            ("--warmup-steps", "train", "warmup_steps", self.warmup_steps.map(json)),
+            ("--learning-rate", "train", "learning_rate", self.learning_rate.map(json)),
+            (
+                "--gradient-accumulation",
+                "train",
+                "gradient_accumulation_steps",
+                self.gradient_accumulation.map(json),
+            ),
+            ("--precision", "train", "precision", self.precision.map(json)),
+            ("--eval-interval", "train", "eval_interval", self.eval_interval.map(json)),
+            ("--save-interval", "checkpoint", "save_interval", self.save_interval.map(json)),
+            ("--keep-last", "checkpoint", "keep_last", self.keep_last.map(json)),
+            ("--log-interval", "log", "log_interval", self.log_interval.map(json)),
+            ("--val-split", "data", "val_split", self.val_split.map(json)),
+            ("--seed", "train", "seed", self.seed.map(json)),
+        ];
+        rows.into_iter()
+            .filter_map(|(flag, section, key, value)| {
+                Some(FlagSetting { section, key, value: value?, flag })
+            })
+            .collect()
+    }
+}
+
+fn json(value: impl Serialize) -> Value {
+    serde_json::to_value(value).expect("a flag is plain data")
+}

@@ -1,0 +1,214 @@
+//! What `smelt train` shows: the run in numbers, its progress, its result, and what to do next.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use smelt_backend::{in_build, memory};
+use smelt_data::PrepareProgress;
+use smelt_generate::SamplingOptions;
+use smelt_train::{Evaluation, StepReport};
+
+use crate::config::RunConfig;
+use crate::context::{Context, select_backend};
+use crate::error::CliError;
+use crate::generation::{Generation, TextRequest};
+use crate::progress::Progress;
+use crate::quantity::{bytes, count, seconds};
+use crate::quickstart;
+use crate::training::{RunFacts, TrainEvent, TrainSummary};
+
+/// Length of the sample at the end.
+const SAMPLE_TOKENS: usize = 120;
+
+/// Tells a run's events to the user.
+pub struct Reporter<'a> {
+    context: &'a Context,
+    log_interval: u64,
+    max_steps: u64,
+    started: Instant,
+    progress: Option<Progress>,
+    /// Trouble with stdout, which ends the run.
+    failure: Option<CliError>,
+}
+
+impl<'a> Reporter<'a> {
+    /// Nothing has happened yet.
+    pub fn new(context: &'a Context, config: &RunConfig) -> Self {
+        Self {
+            context,
+            log_interval: config.log.log_interval,
+            max_steps: config.train.max_steps,
+            started: Instant::now(),
+            progress: None,
+            failure: None,
+        }
+    }
+
+    /// Shows an event; breaks on Ctrl-C.
+    pub fn tell(&mut self, event: &TrainEvent<'_>) -> ControlFlow<()> {
+        match event {
+            TrainEvent::Selected(selection) => self.note(&selection.to_string()),
+            TrainEvent::Read { documents, text_bytes, skipped } => {
+                let left_out = if skipped.total() > 0 { format!("; left out: {skipped}") } else { String::new() };
+                self.note(&format!("data: {documents} documents, {}{left_out}", bytes(*text_bytes)));
+            }
+            TrainEvent::Preparing(progress) => self.preparing(*progress),
+            TrainEvent::Begins(facts) => self.begins(facts),
+            TrainEvent::Stepped { report, tokens_per_second } => self.stepped(report, *tokens_per_second),
+            TrainEvent::Evaluated { step, evaluation } => self.evaluated(*step, evaluation),
+            TrainEvent::Saved(checkpoint) => self.saved(checkpoint),
+        }
+        if self.failure.is_some() || self.context.interrupt.requested() {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Takes the progress bar away.
+    ///
+    /// # Errors
+    /// [`CliError::OutputClosed`] if nobody read the records.
+    pub fn finish(self) -> Result<(), CliError> {
+        drop(self.progress);
+        self.failure.map_or(Ok(()), Err)
+    }
+
+    fn note(&self, text: &str) {
+        match &self.progress {
+            Some(progress) => progress.line(text),
+            None => self.context.output.note(text),
+        }
+    }
+
+    fn record(&mut self, record: &Value) {
+        if let Err(error) = self.context.output.record(record) {
+            self.failure = Some(error);
+        }
+    }
+
+    fn preparing(&mut self, progress: PrepareProgress) {
+        match progress {
+            PrepareProgress::TrainingTokenizer { text_bytes } => {
+                self.note(&format!("training a tokenizer on {}", bytes(text_bytes)));
+            }
+            PrepareProgress::Encoding { done_bytes, total_bytes, .. } => {
+                let output = self.context.output;
+                let bar = self.progress.get_or_insert_with(|| Progress::start(output, "tokenize", total_bytes, 0));
+                bar.advance(done_bytes, || bytes(done_bytes));
+            }
+        }
+    }
+
+    fn begins(&mut self, facts: &RunFacts) {
+        self.progress = None;
+        let RunFacts { train_tokens, val_tokens, vocab_size, max_steps, first_step, .. } = *facts;
+        let (trained, validated) = (count(train_tokens), count(val_tokens));
+        self.note(&format!("tokens: {trained} to train on, {validated} to validate on, vocabulary {vocab_size}"));
+        if vocab_size < facts.requested_vocab_size {
+            let wanted = facts.requested_vocab_size;
+            self.note(&format!("vocabulary: the text has no more than {vocab_size} pieces of the {wanted} asked for"));
+        }
+        let (parameters, memory) = (count(facts.parameters), bytes(facts.estimated_bytes));
+        self.note(&format!("model: {}, {parameters} parameters; about {memory} of memory", facts.family));
+        if first_step > 0 {
+            self.note(&format!("continuing after step {first_step} of {max_steps}"));
+        }
+        self.started = Instant::now();
+        self.progress = Some(Progress::start(self.context.output, "train", max_steps, first_step));
+    }
+
+    fn stepped(&mut self, report: &StepReport, tokens_per_second: f64) {
+        let StepReport { step, loss, grad_norm, learning_rate, tokens } = *report;
+        let left = (self.max_steps.saturating_sub(step) as f64) * tokens as f64 / tokens_per_second;
+        let logs = step.is_multiple_of(self.log_interval) || step == 1;
+        if let Some(progress) = &self.progress {
+            let speed = format!("{} tokens/s  {} left", count(tokens_per_second as u64), seconds(left));
+            if progress.has_bar() {
+                let memory = memory::process_peak_bytes().map_or("?".to_owned(), bytes);
+                progress.advance(step, || format!("loss {loss:.3}  {speed}  {memory}"));
+            } else if logs {
+                let max_steps = self.max_steps;
+                progress.line(&format!(
+                    "step {step}/{max_steps}  loss {loss:.4}  grad norm {grad_norm:.2}  lr {learning_rate:.2e}  {speed}"
+                ));
+            }
+        }
+        if logs {
+            self.record(&json!({"kind": "train", "step": step, "loss": loss, "grad_norm": grad_norm,
+                "learning_rate": learning_rate, "tokens_per_second": tokens_per_second}));
+        }
+    }
+
+    fn evaluated(&mut self, step: u64, evaluation: &Evaluation) {
+        let (loss, perplexity) = (evaluation.loss, evaluation.perplexity());
+        self.note(&format!("step {step}: validation loss {loss:.4}, perplexity {perplexity:.2}"));
+        self.record(&json!({"kind": "validation", "step": step, "loss": loss, "perplexity": perplexity}));
+    }
+
+    fn saved(&mut self, checkpoint: &Path) {
+        self.note(&format!("saved {}", checkpoint.display()));
+        self.record(&json!({"kind": "checkpoint", "path": checkpoint}));
+    }
+}
+
+/// The end of a finished run: what came out, a sample, and the next commands.
+pub fn result(summary: &TrainSummary, config: &RunConfig, context: &Context) -> Result<(), CliError> {
+    let output = context.output;
+    let (run, steps) = (summary.run.display(), summary.steps);
+    let verb = if summary.finished_before { "this run was finished before" } else { "finished" };
+    let loss = summary.evaluation.map_or(String::new(), |evaluation| {
+        format!("; validation loss {:.4}, perplexity {:.2}", evaluation.loss, evaluation.perplexity())
+    });
+    let memory = memory::process_peak_bytes().filter(|_| !summary.finished_before);
+    let memory = memory.map_or(String::new(), |peak| format!("; peak memory {}", bytes(peak)));
+    output.line(&format!("{verb}: {steps} steps{loss}{memory}"))?;
+    let sample = sample(summary, config)?;
+    output.record(&json!({
+        "kind": "done", "run": summary.run, "checkpoint": summary.checkpoint, "steps": steps,
+        "finished_before": summary.finished_before, "loss": summary.evaluation.map(|evaluation| evaluation.loss),
+        "sample": sample, "peak_memory_bytes": memory::process_peak_bytes(),
+    }))?;
+    if let Some(checkpoint) = &summary.checkpoint {
+        output.line(&format!("checkpoint: {}", checkpoint.display()))?;
+    }
+    output.line(&format!("\nsample:\n{}", indented(&sample)))?;
+    let (smelt, prompt) = (invocation(), if config.data.embedded { " --prompt '#!/usr/bin/env bash'" } else { "" });
+    output.line(&format!(
+        "\nnext:\n  {smelt} generate --model {run}{prompt}\n  {smelt} train --data PATH... --output runs/mine\n  {smelt} --help"
+    ))
+}
+
+/// A text from the finished model, prompt included.
+fn sample(summary: &TrainSummary, config: &RunConfig) -> Result<String, CliError> {
+    let prompt = config.data.embedded.then(|| quickstart::PROMPT.to_owned());
+    let request = TextRequest {
+        model: summary.checkpoint.clone().unwrap_or_else(|| summary.run.clone()),
+        prompt: prompt.clone(),
+        max_tokens: SAMPLE_TOKENS,
+        sampling: SamplingOptions { temperature: 0.8, top_k: Some(40), seed: config.train.seed, ..Default::default() },
+        stop: Vec::new(),
+    };
+    let generation = Generation::prepare(&request)?;
+    let backend = select_backend(&config.backend, Some(generation.required_bytes()))?;
+    let report = generation.run(backend.name, &mut |_| ControlFlow::Continue(()))?;
+    Ok(prompt.unwrap_or_default() + &report.text)
+}
+
+fn indented(text: &str) -> String {
+    text.trim_end().lines().map(|line| format!("  {line}").trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+/// How the user started the program: through cargo, or by name.
+pub fn invocation() -> String {
+    // Cargo tells the programs it runs where it is.
+    if std::env::var_os("CARGO").is_none() {
+        return "smelt".to_owned();
+    }
+    let features: Vec<&str> = in_build().into_iter().map(|name| name.as_str()).filter(|name| *name != "cpu").collect();
+    match features.as_slice() {
+        [] => "cargo run --release --".to_owned(),
+        features => format!("cargo run --release --features {} --", features.join(",")),
+    }
+}

@@ -1,0 +1,124 @@
+//! `smelt verify`: runs a model against the outputs of a reference implementation.
+//!
+//! Reads folders in the layout of `golden/`; the `kind` in `meta.json` decides which checks there are.
+//! What no check reads is a failure that says so, so that a green table means that all was compared.
+
+mod causal;
+mod checks;
+mod golden;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use smelt_backend::{Name, dispatch};
+
+use self::causal::CausalJob;
+use self::checks::{Check, Checks};
+use self::golden::{Golden, read_meta};
+use crate::config::BackendSection;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::table::{Align, render};
+
+const EXAMPLES: &str = "\
+Examples:
+  smelt verify tests/golden/gpt2
+  smelt verify tests/golden/* --backend ndarray";
+
+/// Files of a reference folder that some check reads.
+const KNOWN_FILES: [&str; 6] = [
+    "config.json",
+    "config_v5.json",
+    "meta.json",
+    "golden.safetensors",
+    "model.safetensors",
+    "model.safetensors.index.json",
+];
+
+/// Arguments of `smelt verify`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct VerifyArgs {
+    /// Folders of a model with `golden.safetensors` and `meta.json`
+    #[arg(value_name = "FOLDER", required = true)]
+    pub folders: Vec<PathBuf>,
+}
+
+pub fn run(args: &VerifyArgs, context: &Context) -> Result<(), CliError> {
+    let selection = context.select(&BackendSection::default(), None)?;
+    let mut rows = Vec::new();
+    for folder in &args.folders {
+        if context.interrupt.requested() {
+            return Err(CliError::Interrupted { hint: None });
+        }
+        let mut checks = Checks::new(folder);
+        if let Err(error) = verify(folder, selection.name, &mut checks) {
+            checks.fail_with("load", &error);
+        }
+        for row in &checks.rows {
+            context.output.record(row)?;
+        }
+        rows.append(&mut checks.rows);
+    }
+    context.output.line(&table(&rows))?;
+    let failed = rows.iter().filter(|row| !row.passed).count();
+    match failed {
+        0 => context.output.line(&format!("\nall {} checks passed", rows.len())),
+        _ => Err(CliError::ChecksFailed { failed, total: rows.len() }),
+    }
+}
+
+fn verify(folder: &Path, backend: Name, checks: &mut Checks) -> Result<(), CliError> {
+    let meta = read_meta(folder)?;
+    checks.unread("file", unknown_files(folder)?);
+    match meta["kind"].as_str() {
+        Some("causal") => {
+            let golden = Golden::open(folder, meta)?;
+            dispatch(backend, CausalJob { golden: &golden, checks })
+        }
+        Some(kind) => {
+            checks.fail(&format!("kind {kind}"), "not supported yet");
+            Ok(())
+        }
+        None => {
+            checks.fail("kind", "`meta.json` has no `kind`");
+            Ok(())
+        }
+    }
+}
+
+fn unknown_files(folder: &Path) -> Result<Vec<String>, CliError> {
+    let failed = |source| CliError::Io { action: "read", path: folder.to_owned(), source };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        let shard = name.starts_with("model-") && name.ends_with(".safetensors");
+        if !shard && !KNOWN_FILES.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn table(rows: &[Check]) -> String {
+    let columns = [
+        ("folder", Align::Left),
+        ("check", Align::Left),
+        ("largest error", Align::Right),
+        ("tolerance", Align::Right),
+        ("result", Align::Left),
+        ("note", Align::Left),
+    ];
+    let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1e}"));
+    let row = |row: &Check| {
+        vec![
+            row.folder.display().to_string(),
+            row.check.clone(),
+            number(row.error),
+            number(row.tolerance),
+            if row.passed { "pass" } else { "FAIL" }.to_owned(),
+            row.note.clone().unwrap_or_default(),
+        ]
+    };
+    render(&columns, &rows.iter().map(row).collect::<Vec<_>>())
+}

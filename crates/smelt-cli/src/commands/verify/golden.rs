@@ -1,0 +1,75 @@
+//! A folder of reference outputs: what the generator of `golden/` wrote.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use smelt_model::weights::TensorFileReader;
+
+use crate::error::CliError;
+use crate::token_ids::TokenIds;
+
+/// Reference outputs of one model.
+#[derive(Debug)]
+pub struct Golden {
+    /// The folder, which holds the model too.
+    pub folder: PathBuf,
+    /// `meta.json`.
+    pub meta: Value,
+    tensors: TensorFileReader,
+}
+
+/// The `meta.json` of a folder.
+///
+/// # Errors
+/// [`CliError::Io`] or [`CliError::Json`].
+pub fn read_meta(folder: &Path) -> Result<Value, CliError> {
+    let path = folder.join("meta.json");
+    let text = std::fs::read(&path).map_err(|source| CliError::Io { action: "read", path: path.clone(), source })?;
+    serde_json::from_slice(&text).map_err(|source| CliError::Json { path, source })
+}
+
+impl Golden {
+    /// Opens the reference tensors beside `meta`.
+    ///
+    /// # Errors
+    /// [`CliError::Model`] if they cannot be read.
+    pub fn open(folder: &Path, meta: Value) -> Result<Self, CliError> {
+        let tensors = TensorFileReader::open(&folder.join("golden.safetensors"))?;
+        Ok(Self { folder: folder.to_owned(), meta, tensors })
+    }
+
+    /// Names of the tensors.
+    pub fn names(&self) -> Vec<String> {
+        self.tensors.names()
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains(name)
+    }
+
+    /// Shape of a tensor.
+    pub fn shape(&self, name: &str) -> Result<&[usize], CliError> {
+        Ok(self.tensors.shape(name)?)
+    }
+
+    /// A tensor of numbers.
+    pub fn floats(&self, name: &str) -> Result<Vec<f32>, CliError> {
+        Ok(self.tensors.f32(name)?)
+    }
+
+    /// A tensor of ids, `[batch, seq]`.
+    pub fn ids(&self, name: &str) -> Result<TokenIds, CliError> {
+        TokenIds::read(&self.tensors, name)
+    }
+
+    /// A tensor of whole numbers of any shape, row-major.
+    pub fn integers(&self, name: &str) -> Result<Vec<i64>, CliError> {
+        Ok(self.tensors.i64(name)?)
+    }
+
+    /// A tolerance of `meta.json`, or the usual one.
+    pub fn tolerance(&self, name: &str, usual: f64) -> f64 {
+        self.meta["tolerance"][name].as_f64().unwrap_or(usual)
+    }
+}

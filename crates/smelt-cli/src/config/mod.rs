@@ -1,0 +1,115 @@
+//! The run config: YAML sections, `--set`, flags, and one typed result.
+//!
+//! A text becomes a tree with lines (`yaml`), the tree becomes settings with origins (`settings`),
+//! these become typed sections (`sections`), and `check` judges the values. Nothing here opens a
+//! model or a corpus.
+
+mod check;
+mod error;
+mod keys;
+mod model;
+mod sections;
+mod settings;
+mod yaml;
+
+pub use check::check_context;
+pub use error::{ConfigError, Origin};
+pub use keys::{SECTIONS, keys};
+pub use model::ModelSection;
+pub use sections::{
+    BackendSection, CheckpointSection, DataSection, LogSection, Method, Precision, RunConfig, TrainSection,
+};
+pub use settings::Settings;
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use smelt_train::TrainConfig;
+
+impl RunConfig {
+    /// Reads and checks a config file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with file, line and key.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        Self::from_settings(&Settings::from_file(path)?)
+    }
+
+    /// Types and checks settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first value that cannot work.
+    pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
+        let config = settings.typed()?;
+        check::check(&config, settings)?;
+        Ok(config)
+    }
+
+    /// The part of the config that the trainer reads.
+    pub fn train_config(&self) -> TrainConfig {
+        let train = &self.train;
+        TrainConfig {
+            batch_size: train.batch_size,
+            seq_length: train.seq_length,
+            max_steps: train.max_steps,
+            warmup_steps: train.warmup_steps,
+            learning_rate: train.learning_rate,
+            min_learning_rate: train.min_learning_rate.unwrap_or(train.learning_rate / 10.0),
+            lr_schedule: train.lr_schedule,
+            weight_decay: train.weight_decay,
+            decay_all_parameters: train.decay_all_parameters,
+            adam_beta1: train.adam_beta1,
+            adam_beta2: train.adam_beta2,
+            adam_epsilon: train.adam_epsilon,
+            max_grad_norm: train.max_grad_norm,
+            gradient_accumulation_steps: train.gradient_accumulation_steps,
+            seed: train.seed,
+            eval_interval: train.eval_interval,
+            eval_batches: train.eval_batches,
+            save_interval: self.checkpoint.save_interval,
+            keep_last: self.checkpoint.keep_last,
+            log_interval: self.log.log_interval,
+        }
+    }
+
+    /// The config as YAML that [`RunConfig::from_file`] reads back to the same.
+    pub fn to_yaml(&self) -> String {
+        let value = serde_json::to_value(self).expect("a config is plain data");
+        let mut text = String::new();
+        for (section, keys) in value.as_object().into_iter().flatten() {
+            let _ = writeln!(text, "{section}:");
+            for (key, value) in keys.as_object().into_iter().flatten() {
+                // A JSON scalar or list is YAML as it stands.
+                let _ = writeln!(text, "  {key}: {value}");
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn yaml_written_is_read_back() {
+        let mut config = RunConfig::default();
+        config.train.learning_rate = 1.25e-4;
+        config.train.min_learning_rate = Some(1e-12);
+        config.data.paths = vec!["a b".into(), "c: \"d\"".into()];
+        for (key, value) in [("vocab_size", 512), ("d_model", 64), ("n_layers", 2), ("n_heads", 4), ("n_positions", 256)] {
+            config.model.set(key, value);
+        }
+        config.checkpoint.output_dir = Some("runs/x".into());
+        let settings = Settings::from_yaml(&config.to_yaml(), &|_| Origin::BuiltIn).unwrap();
+        assert_eq!(RunConfig::from_settings(&settings).unwrap(), config);
+    }
+
+    #[test]
+    fn every_section_is_written() {
+        let text = RunConfig::default().to_yaml();
+        for section in SECTIONS {
+            assert!(text.contains(&format!("{section}:\n")), "{section}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The sections of a run config as typed structs, with their defaults.
+//!
+//! The fields are the keys of the YAML file; `deny_unknown_fields` makes serde hand out their names
+//! (see `keys`). Values are checked in `check`, not here.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use smelt_train::LrSchedule;
+
+use super::model::ModelSection;
+
+/// Everything that decides a run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct RunConfig {
+    /// Where to compute.
+    pub backend: BackendSection,
+    /// What to train.
+    pub model: ModelSection,
+    /// What to train on.
+    pub data: DataSection,
+    /// How to train.
+    pub train: TrainSection,
+    /// What to keep.
+    pub checkpoint: CheckpointSection,
+    /// What to report.
+    pub log: LogSection,
+}
+
+/// Section `backend`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackendSection {
+    /// A backend by name, or `auto`: the best one that works here.
+    pub name: String,
+    /// Order in which `auto` tries the backends; those left out come after.
+    pub preference: Vec<String>,
+}
+
+impl Default for BackendSection {
+    fn default() -> Self {
+        Self { name: "auto".to_owned(), preference: Vec::new() }
+    }
+}
+
+/// Section `data`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataSection {
+    /// Use the corpus in the binary: bash scripts and English about them.
+    pub embedded: bool,
+    /// Files and folders of text, or one prepared folder (it holds `meta.json`).
+    pub paths: Vec<PathBuf>,
+    /// Folder or file of a tokenizer to reuse; one is trained where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
+    /// Part of the documents held out for validation.
+    pub val_split: f64,
+}
+
+impl Default for DataSection {
+    fn default() -> Self {
+        Self { embedded: false, paths: Vec::new(), tokenizer: None, val_split: 0.1 }
+    }
+}
+
+/// Section `train`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainSection {
+    /// What is trained.
+    pub method: Method,
+    /// Number format of the computation.
+    pub precision: Precision,
+    /// Sequences per micro-batch.
+    pub batch_size: usize,
+    /// Tokens per sequence.
+    pub seq_length: usize,
+    /// Optimizer steps.
+    pub max_steps: u64,
+    /// Steps over which the learning rate rises from zero.
+    pub warmup_steps: u64,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Learning rate at the end of the cosine; a tenth of `learning_rate` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_learning_rate: Option<f64>,
+    /// Course of the learning rate after the warm-up.
+    pub lr_schedule: LrSchedule,
+    /// Decoupled weight decay of AdamW.
+    pub weight_decay: f64,
+    /// Decay norms, biases and embeddings as well as matrices.
+    pub decay_all_parameters: bool,
+    /// AdamW's first beta.
+    pub adam_beta1: f64,
+    /// AdamW's second beta.
+    pub adam_beta2: f64,
+    /// AdamW's epsilon.
+    pub adam_epsilon: f64,
+    /// Largest global norm of the gradient; 0 leaves it as it is.
+    pub max_grad_norm: f64,
+    /// Micro-batches per optimizer step.
+    pub gradient_accumulation_steps: usize,
+    /// Seed of the initial weights, the order of the data, and dropout.
+    pub seed: u64,
+    /// Steps between evaluations.
+    pub eval_interval: u64,
+    /// Most batches per evaluation.
+    pub eval_batches: usize,
+}
+
+impl Default for TrainSection {
+    fn default() -> Self {
+        Self {
+            method: Method::Full,
+            precision: Precision::F32,
+            batch_size: 8,
+            seq_length: 256,
+            max_steps: 1000,
+            warmup_steps: 100,
+            learning_rate: 3e-4,
+            min_learning_rate: None,
+            lr_schedule: LrSchedule::Cosine,
+            weight_decay: 0.1,
+            decay_all_parameters: false,
+            adam_beta1: 0.9,
+            adam_beta2: 0.95,
+            adam_epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            gradient_accumulation_steps: 1,
+            seed: 42,
+            eval_interval: 100,
+            eval_batches: 20,
+        }
+    }
+}
+
+/// What is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Every weight.
+    Full,
+    /// Low-rank adapters.
+    Lora,
+    /// Low-rank adapters with magnitudes.
+    Dora,
+    /// Low-rank adapters on a quantized base.
+    Qlora,
+}
+
+/// Number format of the computation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits.
+    F32,
+    /// 16 bits with the range of `f32`.
+    Bf16,
+    /// 16 bits with more digits and less range.
+    F16,
+}
+
+/// Section `checkpoint`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CheckpointSection {
+    /// Folder of the run; `runs/NAME` after the config or the data where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_dir: Option<PathBuf>,
+    /// Steps between checkpoints.
+    pub save_interval: u64,
+    /// Checkpoints kept; older ones are deleted.
+    pub keep_last: usize,
+}
+
+impl Default for CheckpointSection {
+    fn default() -> Self {
+        Self { output_dir: None, save_interval: 500, keep_last: 2 }
+    }
+}
+
+/// Section `log`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSection {
+    /// Steps between reports of the training loss.
+    pub log_interval: u64,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self { log_interval: 10 }
+    }
+}

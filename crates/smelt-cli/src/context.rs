@@ -1,0 +1,54 @@
+//! What every command gets: how to speak, when to stop, where to compute.
+
+use smelt_backend::{Name, Request, Selection, select};
+
+use crate::arguments::GlobalOptions;
+use crate::config::BackendSection;
+use crate::error::CliError;
+use crate::interrupt::Interrupt;
+use crate::output::Output;
+
+/// The surroundings of a command.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Where results and notes go.
+    pub output: Output,
+    /// Ctrl-C.
+    pub interrupt: Interrupt,
+    /// `--backend`, which overrides every config.
+    pub backend: Option<String>,
+}
+
+impl Context {
+    /// The surroundings that the user's options describe.
+    pub fn new(options: &GlobalOptions, interrupt: Interrupt) -> Self {
+        let output = Output { json: options.json, quiet: options.quiet };
+        Self { output, interrupt, backend: options.backend.clone() }
+    }
+
+    /// Selects a backend and says which, with the reasons against those before it.
+    ///
+    /// # Errors
+    /// [`CliError::Backend`] if the one that was named, or every one, cannot serve.
+    pub fn select(&self, section: &BackendSection, required_bytes: Option<u64>) -> Result<Selection, CliError> {
+        let mut section = section.clone();
+        if let Some(name) = &self.backend {
+            section.name.clone_from(name);
+        }
+        let selection = select_backend(&section, required_bytes)?;
+        self.output.note(&selection.to_string());
+        Ok(selection)
+    }
+}
+
+/// Selects the backend of a config.
+///
+/// # Errors
+/// [`CliError::Backend`] if the one that was named, or every one, cannot serve.
+pub fn select_backend(section: &BackendSection, required_bytes: Option<u64>) -> Result<Selection, CliError> {
+    let name = (section.name != "auto").then(|| section.name.parse()).transpose()?;
+    let mut preference = section.preference.iter().map(|name| name.parse()).collect::<Result<Vec<Name>, _>>()?;
+    let rest: Vec<Name> = Name::PREFERENCE.into_iter().filter(|name| !preference.contains(name)).collect();
+    preference.extend(rest);
+    Ok(select(&Request { name, required_bytes, preference })?)
+}

@@ -1,0 +1,56 @@
+//! Progress on stderr: a bar on a terminal, plain lines elsewhere, nothing with `--quiet`.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::output::Output;
+
+/// The progress of one stage of a command.
+#[derive(Debug)]
+pub struct Progress {
+    output: Output,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Starts a stage of `total` units, of which `done` are behind us.
+    pub fn start(output: Output, label: &'static str, total: u64, done: u64) -> Self {
+        let bar = output.draws_bars().then(|| {
+            let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len}  {msg}")
+                .expect("the template is a constant")
+                .progress_chars("━╸─");
+            let bar = ProgressBar::new(total).with_style(style).with_prefix(label).with_position(done);
+            bar.tick();
+            bar
+        });
+        Self { output, bar }
+    }
+
+    /// Moves the bar; `message` stands behind it.
+    pub fn advance(&self, position: u64, message: impl FnOnce() -> String) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(position);
+            bar.set_message(message());
+        }
+    }
+
+    /// A line for the record: above the bar, or as it is where there is none.
+    pub fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.output.note(text)),
+            None => self.output.note(text),
+        }
+    }
+
+    /// Whether a bar is drawn, which makes frequent lines superfluous.
+    pub fn has_bar(&self) -> bool {
+        self.bar.is_some()
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! From what was typed to one run config: a base, `--set`, flags, and the folder of the run.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::config::{ConfigError, Origin, RunConfig, Settings};
+use crate::quickstart;
+
+/// A key of the run config that a flag sets.
+#[derive(Debug, Clone)]
+pub struct FlagSetting {
+    /// Its section.
+    pub section: &'static str,
+    /// The key.
+    pub key: &'static str,
+    /// The value.
+    pub value: Value,
+    /// The flag, for messages.
+    pub flag: &'static str,
+}
+
+/// Everything that can decide a run config.
+#[derive(Debug, Clone, Default)]
+pub struct Sources<'a> {
+    /// The file that replaces the quick start.
+    pub config: Option<&'a Path>,
+    /// `--set`, in order.
+    pub sets: &'a [String],
+    /// The flags that were given.
+    pub flags: Vec<FlagSetting>,
+}
+
+/// The run config of `sources`, checked; flags override `--set`, which overrides the file.
+///
+/// # Errors
+/// [`ConfigError`] with the place of the fault.
+pub fn resolve(sources: &Sources<'_>) -> Result<RunConfig, ConfigError> {
+    let mut settings = match sources.config {
+        Some(path) => Settings::from_file(path)?,
+        None => quickstart::settings()?,
+    };
+    let base = settings.clone();
+    for text in sources.sets {
+        settings.set_from_text(text)?;
+    }
+    for flag in &sources.flags {
+        settings.set(flag.section, flag.key, flag.value.clone(), Origin::Flag(flag.flag))?;
+    }
+    give_way(&mut settings, &base);
+    if settings.origin("checkpoint", "output_dir") == base.origin("checkpoint", "output_dir") {
+        name_output(&mut settings, sources.config)?;
+    }
+    RunConfig::from_settings(&settings)
+}
+
+/// What the user typed drops those parts of the base that it excludes.
+fn give_way(settings: &mut Settings, base: &Settings) {
+    let typed = |section, key| settings.origin(section, key) != base.origin(section, key);
+    let (data, model) = (typed("data", "paths"), typed("model", "path"));
+    if data && !typed("data", "embedded") {
+        settings.unset("data", "embedded");
+    }
+    let shape: Vec<String> = settings.given("model").filter(|key| *key != "path").map(str::to_owned).collect();
+    for key in shape {
+        if model && settings.origin("model", &key) == base.origin("model", &key) {
+            settings.unset("model", &key);
+        }
+    }
+}
+
+/// Names the folder of the run after its data, or after its config file.
+fn name_output(settings: &mut Settings, config: Option<&Path>) -> Result<(), ConfigError> {
+    let typed = settings.typed()?;
+    let data = typed.data.paths.first().and_then(|path| name_of(path));
+    let name = match config {
+        Some(path) if typed.checkpoint.output_dir.is_none() => path.file_stem().map(PathBuf::from),
+        None if !typed.data.embedded => data,
+        _ => None,
+    };
+    let Some(name) = name else { return Ok(()) };
+    let folder = Path::new("runs").join(name);
+    settings.set("checkpoint", "output_dir", folder.display().to_string().into(), Origin::BuiltIn)
+}
+
+/// The last part of a path; that of the folder it stands for where it ends in `.` or `..`.
+fn name_of(path: &Path) -> Option<PathBuf> {
+    let whole = path.canonicalize();
+    let name = whole.as_deref().unwrap_or(path).file_stem()?;
+    Some(PathBuf::from(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(sets: &[&str], flags: Vec<FlagSetting>) -> RunConfig {
+        let sets: Vec<String> = sets.iter().map(|text| (*text).to_owned()).collect();
+        resolve(&Sources { config: None, sets: &sets, flags }).unwrap()
+    }
+
+    fn data(path: &str) -> FlagSetting {
+        FlagSetting { section: "data", key: "paths", value: vec![path].into(), flag: "--data" }
+    }
+
+    #[test]
+    fn nothing_typed_is_the_quick_start() {
+        let config = resolved(&[], Vec::new());
+        assert!(config.data.embedded);
+        assert_eq!(config.checkpoint.output_dir.unwrap(), Path::new(quickstart::OUTPUT));
+    }
+
+    #[test]
+    fn data_of_ones_own_replaces_the_embedded_one_and_names_the_run() {
+        let config = resolved(&[], vec![data("/nowhere/scripts")]);
+        assert!(!config.data.embedded);
+        assert_eq!(config.checkpoint.output_dir.unwrap(), Path::new("runs/scripts"));
+        let config = resolved(&["checkpoint.output_dir=mine"], vec![data("/nowhere/scripts")]);
+        assert_eq!(config.checkpoint.output_dir.unwrap(), Path::new("mine"));
+    }
+
+    #[test]
+    fn a_model_of_ones_own_replaces_the_shape() {
+        let config = resolved(&["model.path=folder"], Vec::new());
+        assert_eq!(config.model.path.as_deref(), Some(Path::new("folder")));
+        assert!(config.model.shape.is_empty());
+        let sources = Sources { sets: &["model.path=folder".to_owned(), "model.d_model=64".to_owned()], ..Sources::default() };
+        let error = resolve(&sources).unwrap_err();
+        assert_eq!(error.to_string(), "`--set`: `model.d_model` and `model.path` cannot both be given");
+    }
+
+    #[test]
+    fn flags_override_sets() {
+        let flag = FlagSetting { section: "train", key: "batch_size", value: 3.into(), flag: "--batch-size" };
+        assert_eq!(resolved(&["train.batch_size=2"], vec![flag]).train.batch_size, 3);
+    }
+
+    #[test]
+    fn a_config_file_names_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.yaml");
+        std::fs::write(&path, quickstart::CONFIG.replace("output_dir: runs/quickstart", "")).unwrap();
+        let config = resolve(&Sources { config: Some(&path), ..Sources::default() }).unwrap();
+        assert_eq!(config.checkpoint.output_dir.unwrap(), Path::new("runs/mine"));
+        std::fs::write(&path, quickstart::CONFIG).unwrap();
+        let config = resolve(&Sources { config: Some(&path), ..Sources::default() }).unwrap();
+        assert_eq!(config.checkpoint.output_dir.unwrap(), Path::new(quickstart::OUTPUT));
+    }
+}

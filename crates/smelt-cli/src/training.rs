@@ -1,0 +1,348 @@
+//! A training run from its config to its last checkpoint.
+//!
+//! Puts data, model, backend and trainer together and keeps the folder of the run; the loop itself is
+//! `smelt_train::train`. Prints nothing: what happens is told to a callback.
+
+use std::fs;
+use std::io::Write as _;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use smelt_backend::kernels::CrossEntropyOptions;
+use smelt_backend::{Job, Kernels, Selection, dispatch};
+use smelt_data::{EvalBatches, PrepareProgress, Prepared, Sampler, Skipped};
+use smelt_model::estimate::{TrainingShape, parameters, training};
+use smelt_model::weights::write_atomic;
+use smelt_model::{Decoder, ModelConfig, load};
+use smelt_text::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
+use smelt_train::{CHECKPOINTS, Checkpoints, Data, Evaluation, METRICS_FILE, Observer, Outcome, StepReport, Trainer, TrainerState};
+
+use crate::config::{RunConfig, check_context};
+use crate::context::select_backend;
+use crate::dataset::open_data;
+use crate::error::CliError;
+use crate::folders::{DATA, RUN_CONFIG, model_folder};
+
+/// How a run begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// In a folder that holds no run yet.
+    Fresh,
+    /// In place of the run that the folder holds.
+    Overwrite,
+    /// From the newest checkpoint of the run, or from the beginning where there is none.
+    Continue,
+    /// From this checkpoint.
+    From(PathBuf),
+}
+
+/// What happens in a run.
+#[derive(Debug)]
+pub enum TrainEvent<'a> {
+    /// The backend was selected.
+    Selected(&'a Selection),
+    /// The documents were read.
+    Read {
+        /// Documents taken.
+        documents: usize,
+        /// Their length in bytes.
+        text_bytes: u64,
+        /// What was left out.
+        skipped: &'a Skipped,
+    },
+    /// The documents are being tokenized.
+    Preparing(PrepareProgress),
+    /// Training begins or continues.
+    Begins(&'a RunFacts),
+    /// A step was done.
+    Stepped {
+        /// What it did.
+        report: StepReport,
+        /// Training speed since the last report.
+        tokens_per_second: f64,
+    },
+    /// The model was evaluated.
+    Evaluated {
+        /// After this many steps.
+        step: u64,
+        /// What was found.
+        evaluation: Evaluation,
+    },
+    /// A checkpoint was written.
+    Saved(&'a Path),
+}
+
+/// The run in numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunFacts {
+    /// Its folder.
+    pub run: PathBuf,
+    /// The model's family.
+    pub family: &'static str,
+    /// The model's parameters.
+    pub parameters: u64,
+    /// Token ids.
+    pub vocab_size: usize,
+    /// The size that the config asks for.
+    pub requested_vocab_size: usize,
+    /// Tokens to train on.
+    pub train_tokens: u64,
+    /// Tokens to validate on.
+    pub val_tokens: u64,
+    /// Steps done before.
+    pub first_step: u64,
+    /// Steps in all.
+    pub max_steps: u64,
+    /// Memory that training will take at its peak, by estimate.
+    pub estimated_bytes: u64,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainSummary {
+    /// Its folder.
+    pub run: PathBuf,
+    /// The last checkpoint.
+    pub checkpoint: Option<PathBuf>,
+    /// Steps done, those before a resume included.
+    pub steps: u64,
+    /// The last validation loss of this process.
+    pub evaluation: Option<Evaluation>,
+    /// It was stopped before its last step.
+    pub interrupted: bool,
+    /// It was finished before this process began.
+    pub finished_before: bool,
+}
+
+/// Trains as `config` says. `on_event` hears of everything and may break to stop after the present step.
+///
+/// # Errors
+/// [`CliError`] of any stage; what the folder of the run held before is kept, unless it was to be
+/// overwritten.
+pub fn train(
+    config: &RunConfig,
+    start: &Start,
+    on_event: &mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
+) -> Result<TrainSummary, CliError> {
+    let run = config.checkpoint.output_dir.clone().ok_or_else(|| CliError::Usage {
+        message: "the run has no folder".to_owned(),
+        hint: "give one with `--output DIR`".to_owned(),
+    })?;
+    let checkpoint = checkpoint_to_resume(&run, start)?;
+    if let Some(summary) = already_finished(config, &run, checkpoint.as_deref())? {
+        return Ok(summary);
+    }
+    let mut model = requested_model(config, checkpoint.as_deref())?;
+    check_context(config, model.decoder.max_position_embeddings)?;
+    let estimated_bytes = training(&model.decoder, training_shape(config)).peak_bytes;
+    let selection = select_backend(&config.backend, Some(estimated_bytes))?;
+    // Until the first step there is nothing to stop: the callback's answer counts from then on.
+    let _ = on_event(TrainEvent::Selected(&selection));
+    if *start == Start::Overwrite {
+        remove_run(&run)?;
+    }
+    let data = open_data(config, &run, &model, checkpoint.as_deref(), on_event)?;
+    let requested_vocab_size = model.decoder.vocab_size;
+    fit_vocabulary(config, &mut model, &data)?;
+    let batches = batches(config, &data)?;
+    write_run_config(config, &run)?;
+    let facts = RunFacts {
+        run: run.clone(),
+        family: model.family.model_type,
+        parameters: parameters(&model.decoder).total,
+        vocab_size: model.decoder.vocab_size,
+        requested_vocab_size,
+        train_tokens: data.meta.train.tokens,
+        val_tokens: data.meta.val.tokens,
+        first_step: checkpoint.as_deref().map_or(Ok(0), |path| TrainerState::read(path).map(|state| state.step))?,
+        max_steps: config.train.max_steps,
+        estimated_bytes,
+    };
+    let job = TrainJob { config, model, batches, tokenizer: &data.folder, checkpoint, facts, on_event };
+    let outcome = dispatch(selection.name, job)?;
+    Ok(TrainSummary {
+        run,
+        checkpoint: outcome.checkpoint,
+        steps: outcome.steps,
+        evaluation: outcome.evaluation,
+        interrupted: outcome.interrupted,
+        finished_before: false,
+    })
+}
+
+/// The shape of a training step of `config`.
+pub(crate) fn training_shape(config: &RunConfig) -> TrainingShape {
+    TrainingShape {
+        batch_size: config.train.batch_size,
+        seq_length: config.train.seq_length,
+        gradient_accumulation: config.train.gradient_accumulation_steps,
+        chunk_tokens: CrossEntropyOptions::default().chunk_tokens,
+    }
+}
+
+fn checkpoint_to_resume(run: &Path, start: &Start) -> Result<Option<PathBuf>, CliError> {
+    let newest = Checkpoints::new(run, Vec::new()).newest();
+    match start {
+        Start::Fresh if newest.is_some() || run.join(RUN_CONFIG).exists() => {
+            Err(CliError::RunExists { folder: run.to_owned() })
+        }
+        Start::Fresh | Start::Overwrite => Ok(None),
+        Start::Continue => Ok(newest),
+        Start::From(path) => model_folder(path).map(Some),
+    }
+}
+
+fn already_finished(
+    config: &RunConfig,
+    run: &Path,
+    checkpoint: Option<&Path>,
+) -> Result<Option<TrainSummary>, CliError> {
+    let Some(path) = checkpoint else { return Ok(None) };
+    let state = TrainerState::read(path)?;
+    if state.step < config.train.max_steps || state.config.max_steps != config.train.max_steps {
+        return Ok(None);
+    }
+    Ok(Some(TrainSummary {
+        run: run.to_owned(),
+        checkpoint: Some(path.to_owned()),
+        steps: state.step,
+        evaluation: None,
+        interrupted: false,
+        finished_before: true,
+    }))
+}
+
+/// The model of the config, before the tokenizer has its say on the vocabulary.
+fn requested_model(config: &RunConfig, checkpoint: Option<&Path>) -> Result<ModelConfig, CliError> {
+    let Some(path) = &config.model.path else { return Ok(config.model.model_config()?) };
+    // The folder that a run started from may be gone when it continues.
+    let folder = match checkpoint {
+        Some(checkpoint) => checkpoint.to_owned(),
+        None => model_folder(path)?,
+    };
+    Ok(ModelConfig::from_folder(&folder)?)
+}
+
+/// Gives a new model the vocabulary of its tokenizer; a loaded one must already hold it.
+fn fit_vocabulary(config: &RunConfig, model: &mut ModelConfig, data: &Prepared) -> Result<(), CliError> {
+    let (has, needs) = (model.decoder.vocab_size, data.meta.vocab_size);
+    if needs > has {
+        return Err(CliError::VocabularyTooSmall { model: has, tokenizer: needs });
+    }
+    if config.model.path.is_some() {
+        return Ok(());
+    }
+    let mut section = config.model.clone();
+    section.set("vocab_size", needs);
+    section.set("eos_token_id", data.meta.end_of_text);
+    *model = section.model_config()?;
+    Ok(())
+}
+
+/// Deletes what a run writes, and nothing else that may lie in its folder.
+fn remove_run(run: &Path) -> Result<(), CliError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| CliError::Io { action: "delete", path, source }
+    };
+    for folder in [CHECKPOINTS, DATA].map(|name| run.join(name)) {
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(failed(&folder))?;
+        }
+    }
+    for file in [RUN_CONFIG, METRICS_FILE].map(|name| run.join(name)) {
+        if file.exists() {
+            fs::remove_file(&file).map_err(failed(&file))?;
+        }
+    }
+    Ok(())
+}
+
+fn batches(config: &RunConfig, data: &Prepared) -> Result<Data, CliError> {
+    let train = &config.train;
+    let (batch, seq) = (train.batch_size, train.seq_length);
+    Ok(Data {
+        train: Sampler::new(&data.train, batch, seq, train.seed)?,
+        validation: EvalBatches::new(&data.val, batch, seq, Some(train.eval_batches)),
+        fingerprint: data.meta.train.sha256.clone(),
+    })
+}
+
+fn write_run_config(config: &RunConfig, run: &Path) -> Result<(), CliError> {
+    fs::create_dir_all(run).map_err(|source| CliError::Io { action: "create", path: run.to_owned(), source })?;
+    let path = run.join(RUN_CONFIG);
+    let text = config.to_yaml();
+    write_atomic(&path, |file| file.write_all(text.as_bytes()))
+        .map_err(|source| CliError::Io { action: "write", path, source })
+}
+
+struct TrainJob<'a> {
+    config: &'a RunConfig,
+    model: ModelConfig,
+    batches: Data,
+    /// Folder of the tokenizer's files.
+    tokenizer: &'a Path,
+    checkpoint: Option<PathBuf>,
+    facts: RunFacts,
+    on_event: &'a mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
+}
+
+impl Job for TrainJob<'_> {
+    type Output = Result<Outcome, CliError>;
+
+    fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
+        let settings = self.config.train_config();
+        let mut trainer = match &self.checkpoint {
+            Some(path) => Trainer::resume(path, settings, &self.model, &self.batches.fingerprint, device)?,
+            None => {
+                let model = self.initial::<B>(&device)?;
+                Trainer::new(settings, self.model.clone(), model, device)?
+            }
+        };
+        let _ = (self.on_event)(TrainEvent::Begins(&self.facts));
+        let tokenizer = [TOKENIZER_FILE, TOKENIZER_CONFIG_FILE].map(|name| self.tokenizer.join(name));
+        let companions = tokenizer.into_iter().filter(|path| path.is_file()).collect();
+        let checkpoints = Checkpoints::new(&self.facts.run, companions);
+        let mut observer = Events { on_event: self.on_event, stopped: false };
+        Ok(smelt_train::train(&mut trainer, &self.batches, &self.facts.run, &checkpoints, &mut observer)?)
+    }
+}
+
+impl TrainJob<'_> {
+    fn initial<B: Kernels>(&self, device: &B::Device) -> Result<Decoder<B>, CliError> {
+        match &self.config.model.path {
+            Some(path) => Ok(load::<B>(&model_folder(path)?, device)?.1),
+            None => Ok(Decoder::init(&self.model, self.config.train.seed, device)),
+        }
+    }
+}
+
+/// Passes on what the loop reports.
+struct Events<'a> {
+    on_event: &'a mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
+    stopped: bool,
+}
+
+impl Events<'_> {
+    fn tell(&mut self, event: TrainEvent<'_>) {
+        self.stopped |= (self.on_event)(event).is_break();
+    }
+}
+
+impl<B: Kernels> Observer<B> for Events<'_> {
+    fn stepped(&mut self, report: &StepReport, tokens_per_second: f64) {
+        self.tell(TrainEvent::Stepped { report: *report, tokens_per_second });
+    }
+
+    fn evaluated(&mut self, _model: &Decoder<B>, step: u64, evaluation: &Evaluation) {
+        self.tell(TrainEvent::Evaluated { step, evaluation: *evaluation });
+    }
+
+    fn saved(&mut self, checkpoint: &Path) {
+        self.tell(TrainEvent::Saved(checkpoint));
+    }
+
+    fn should_stop(&self) -> bool {
+        self.stopped
+    }
+}

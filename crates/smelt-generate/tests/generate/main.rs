@@ -1,0 +1,7 @@
+//! Generation against the golden fixtures and its own promises, on every backend of the build.
+
+#![allow(clippy::unwrap_used, reason = "`allow-unwrap-in-tests` does not reach functions that tests call")]
+
+mod batches;
+mod sampling;
+mod sequences;

@@ -1,0 +1,86 @@
+//! Seeds for the dropout of one forward pass.
+
+use std::sync::Once;
+
+use burn::tensor::Tensor;
+use smelt_backend::Kernels;
+
+use crate::config::DropoutConfig;
+use crate::init::mixed;
+
+/// The dropout of one forward pass in training.
+///
+/// Every place that drops derives a seed of its own from this one and its number, not from a running
+/// counter: a block that is run again for its gradient drops the same values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DropoutStream {
+    seed: u64,
+}
+
+/// A place in the model that drops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Site {
+    Embedding,
+    Attention { layer: usize },
+    Mlp { layer: usize },
+}
+
+impl DropoutStream {
+    /// The dropout of a step: give every step and micro-batch another `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self { seed }
+    }
+
+    fn seed_of(self, site: Site) -> u64 {
+        let number = match site {
+            Site::Embedding => 0,
+            Site::Attention { layer } => 1 + 2 * layer as u64,
+            Site::Mlp { layer } => 2 + 2 * layer as u64,
+        };
+        mixed(self.seed, number)
+    }
+}
+
+/// Drops values of `x` with `probability`; without a stream or a probability, `x` itself.
+pub(crate) fn dropout<B: Kernels>(
+    x: Tensor<B, 2>,
+    probability: f64,
+    stream: Option<DropoutStream>,
+    site: Site,
+) -> Tensor<B, 2> {
+    match stream.filter(|_| probability > 0.0) {
+        Some(stream) => Kernels::dropout(x, probability, stream.seed_of(site)),
+        None => x,
+    }
+}
+
+/// The dropout on the sum of the embeddings; says once if the configuration asks for what is not applied.
+pub(crate) fn at_embedding<B: Kernels>(
+    x: Tensor<B, 2>,
+    config: &DropoutConfig,
+    stream: Option<DropoutStream>,
+) -> Tensor<B, 2> {
+    static SAID: Once = Once::new();
+    if stream.is_some() && config.attention > 0.0 {
+        SAID.call_once(|| {
+            let probability = config.attention;
+            tracing::warn!(probability, "dropout on attention probabilities is not applied");
+        });
+    }
+    dropout(x, config.embedding, stream, Site::Embedding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_site_of_every_pass_has_its_own_seed() {
+        let sites = (0..48).flat_map(|layer| [Site::Attention { layer }, Site::Mlp { layer }]);
+        let sites: Vec<Site> = sites.chain([Site::Embedding]).collect();
+        let seeds: std::collections::HashSet<u64> = (0..100)
+            .flat_map(|seed| sites.iter().map(move |site| DropoutStream::new(seed).seed_of(*site)))
+            .collect();
+        assert_eq!(seeds.len(), 100 * sites.len());
+    }
+}

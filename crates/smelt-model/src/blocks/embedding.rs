@@ -1,0 +1,38 @@
+//! A table of vectors, for tokens and for learned positions.
+
+use burn::module::{Module, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor, module};
+
+use super::parameter;
+
+/// A table of vectors looked up by id.
+#[derive(Module, Debug)]
+pub struct Embedding<B: Backend> {
+    /// `[ids, features]`
+    pub weight: Param<Tensor<B, 2>>,
+}
+
+impl<B: Backend> Embedding<B> {
+    /// `ids` vectors of `features`, without values.
+    pub(crate) fn structure(ids: usize, features: usize, device: &B::Device) -> Self {
+        Self { weight: parameter([ids, features], device) }
+    }
+
+    /// `ids` `[batch, seq]` -> `[batch, seq, features]`.
+    ///
+    /// Ids must be in the table: some backends read past it silently, so callers check on the host.
+    pub fn forward(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        module::embedding(self.weight.val(), ids)
+    }
+
+    /// The vectors of `count` consecutive ids from `first`: `[1, count, features]`.
+    ///
+    /// # Panics
+    /// If the table is shorter.
+    pub fn range(&self, first: usize, count: usize) -> Tensor<B, 3> {
+        let [ids, features] = self.weight.dims();
+        assert!(first + count <= ids, "positions {first}..{} of {ids}", first + count);
+        self.weight.val().slice([first..first + count, 0..features]).unsqueeze()
+    }
+}

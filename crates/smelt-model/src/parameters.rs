@@ -1,0 +1,192 @@
+//! Every parameter by name: module path, checkpoint key, shape and role.
+//!
+//! Saving, loading, weight decay and optimizer state all walk the model through here, so that they agree
+//! on names. The path is that of the fields (`layers.0.self_attn.qkv_proj.weight`).
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+
+use crate::decoder::Decoder;
+use crate::weights::NameMap;
+
+/// What a parameter does, which decides on weight decay and initialisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A table of vectors for tokens or positions.
+    Embedding,
+    /// The scale of a norm.
+    Norm,
+    /// Any bias, that of a norm too.
+    Bias,
+    /// The weight of a linear projection.
+    Matrix,
+}
+
+/// One parameter, without its values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterInfo {
+    /// Where it sits in the model.
+    pub path: String,
+    /// Its name in the files of its family.
+    pub key: String,
+    /// Its shape in the model.
+    pub shape: Vec<usize>,
+    /// What it does.
+    pub role: Role,
+    /// Files hold it transposed.
+    pub transposed: bool,
+}
+
+impl ParameterInfo {
+    /// Its shape in files.
+    pub fn checkpoint_shape(&self) -> Vec<usize> {
+        let mut shape = self.shape.clone();
+        if self.transposed {
+            shape.reverse();
+        }
+        shape
+    }
+
+    /// Number of values.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Looks at every parameter in turn.
+pub trait ParameterVisitor<B: Backend> {
+    /// Called once per parameter, in the order of the fields.
+    fn visit<const D: usize>(&mut self, info: &ParameterInfo, parameter: &Param<Tensor<B, D>>);
+}
+
+/// Replaces every parameter in turn.
+pub trait ParameterMapper<B: Backend> {
+    /// Called once per parameter, in the order of the fields; keep the parameter's id.
+    fn map<const D: usize>(
+        &mut self,
+        info: &ParameterInfo,
+        parameter: Param<Tensor<B, D>>,
+    ) -> Param<Tensor<B, D>>;
+}
+
+impl<B: Backend> Decoder<B> {
+    /// Shows every parameter to `visitor`, under the names of `names`.
+    ///
+    /// Parameters without values yet stay without.
+    pub fn visit_parameters<V: ParameterVisitor<B>>(&self, names: &NameMap, visitor: &mut V) {
+        self.visit(&mut Walk { trail: Trail::new(names), inner: visitor });
+    }
+
+    /// Replaces every parameter by what `mapper` makes of it, under the names of `names`.
+    pub fn map_parameters<M: ParameterMapper<B>>(self, names: &NameMap, mapper: &mut M) -> Self {
+        self.map(&mut Walk { trail: Trail::new(names), inner: mapper })
+    }
+
+    /// All parameters, in the order of the fields.
+    pub fn named_parameters(&self, names: &NameMap) -> Vec<ParameterInfo> {
+        let mut list = List(Vec::new());
+        self.visit_parameters(names, &mut list);
+        list.0
+    }
+
+    /// The model on the autodiff backend, with every parameter asking for a gradient.
+    ///
+    /// `from_inner` alone would not ask: a plain backend's tensors forget that they wanted one.
+    pub fn into_trainable<AB: AutodiffBackend<InnerBackend = B>>(self) -> Decoder<AB> {
+        use burn::module::AutodiffModule;
+        <Decoder<AB> as AutodiffModule<AB>>::from_inner(self).map(&mut RequireGrad)
+    }
+}
+
+struct List(Vec<ParameterInfo>);
+
+impl<B: Backend> ParameterVisitor<B> for List {
+    fn visit<const D: usize>(&mut self, info: &ParameterInfo, _: &Param<Tensor<B, D>>) {
+        self.0.push(info.clone());
+    }
+}
+
+struct RequireGrad;
+
+impl<B: Backend> ModuleMapper<B> for RequireGrad {
+    fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        parameter.set_require_grad(true)
+    }
+}
+
+/// Joins burn's traversal, which only announces names, to one that knows where it is.
+struct Walk<'a, T> {
+    trail: Trail<'a>,
+    inner: &'a mut T,
+}
+
+impl<B: Backend, V: ParameterVisitor<B>> ModuleVisitor<B> for Walk<'_, V> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.trail.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.trail.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<B, D>>) {
+        self.inner.visit(&self.trail.info(parameter), parameter);
+    }
+}
+
+impl<B: Backend, M: ParameterMapper<B>> ModuleMapper<B> for Walk<'_, M> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.trail.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.trail.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        self.inner.map(&self.trail.info(&parameter), parameter)
+    }
+}
+
+/// The names entered and not yet left, each with the type that holds it.
+struct Trail<'a> {
+    names: &'a NameMap,
+    entered: Vec<(String, String)>,
+}
+
+impl<'a> Trail<'a> {
+    fn new(names: &'a NameMap) -> Self {
+        Self { names, entered: Vec::new() }
+    }
+
+    fn enter(&mut self, name: &str, container_type: &str) {
+        self.entered.push((name.to_owned(), container_type.to_owned()));
+    }
+
+    fn exit(&mut self) {
+        self.entered.pop();
+    }
+
+    fn info<B: Backend, const D: usize>(&self, parameter: &Param<Tensor<B, D>>) -> ParameterInfo {
+        let segments: Vec<&str> = self.entered.iter().map(|(name, _)| name.as_str()).collect();
+        let path = segments.join(".");
+        let key = self.names.key(&path);
+        ParameterInfo {
+            shape: parameter.lazy_shape().to_vec(),
+            role: self.role(),
+            transposed: self.names.is_transposed(&key),
+            path,
+            key,
+        }
+    }
+
+    fn role(&self) -> Role {
+        match self.entered.last().map(|(name, owner)| (name.as_str(), owner.as_str())) {
+            Some(("bias", _)) => Role::Bias,
+            Some((_, "Struct:Embedding")) => Role::Embedding,
+            Some((_, "Struct:Norm")) => Role::Norm,
+            _ => Role::Matrix,
+        }
+    }
+}

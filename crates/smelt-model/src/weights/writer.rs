@@ -1,0 +1,121 @@
+//! One safetensors file, written atomically and tensor by tensor.
+//!
+//! Byte for byte what the Python package writes: header keys in the order of the data, tensors sorted by
+//! descending dtype and then by name, the header padded with spaces to a multiple of eight.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::io::Write;
+use std::path::Path;
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorInfo;
+
+use super::atomic::write_atomic;
+use super::dtype;
+use crate::error::ModelError;
+
+/// Collects named tensors, then writes them all; values are fetched one tensor at a time, while writing.
+#[derive(Default)]
+pub struct TensorFileWriter<'a> {
+    tensors: Vec<Pending<'a>>,
+    metadata: BTreeMap<String, String>,
+}
+
+type Fetch<'a> = Box<dyn FnOnce() -> Cow<'a, [u8]> + 'a>;
+
+struct Pending<'a> {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    fetch: Fetch<'a>,
+}
+
+impl<'a> TensorFileWriter<'a> {
+    /// A file without tensors, marked as `format: pt` like every file that transformers reads.
+    pub fn new() -> Self {
+        Self::default().metadata("format", "pt")
+    }
+
+    /// Adds a line of free-form metadata.
+    pub fn metadata(mut self, key: &str, value: &str) -> Self {
+        self.metadata.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Adds f32 tensor `name`, row-major; `values` runs when its turn comes.
+    pub fn add_f32(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        values: impl FnOnce() -> Cow<'a, [f32]> + 'a,
+    ) {
+        self.add(name.into(), Dtype::F32, shape, move || dtype::f32_bytes(&values()).into());
+    }
+
+    /// Adds i64 tensor `name`, row-major.
+    pub fn add_i64(&mut self, name: impl Into<String>, shape: &[usize], values: &'a [i64]) {
+        self.add(name.into(), Dtype::I64, shape, move || dtype::i64_bytes(values).into());
+    }
+
+    /// Writes everything to `path`, which is replaced only once the new file is whole and on disk.
+    ///
+    /// # Errors
+    /// [`ModelError::TensorTwice`] for a repeated name, [`ModelError::Io`].
+    ///
+    /// # Panics
+    /// If a tensor's values do not fill its shape.
+    pub fn write(mut self, path: &Path) -> Result<(), ModelError> {
+        let mut seen = HashSet::new();
+        if let Some(twice) = self.tensors.iter().find(|tensor| !seen.insert(&tensor.name)) {
+            return Err(ModelError::TensorTwice { path: path.to_path_buf(), name: twice.name.clone() });
+        }
+        self.tensors.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
+        let header = self.header(path)?;
+        write_atomic(path, |file| {
+            file.write_all(&(header.len() as u64).to_le_bytes())?;
+            file.write_all(&header)?;
+            for tensor in self.tensors {
+                let expected = tensor.bytes();
+                let bytes = (tensor.fetch)();
+                assert_eq!(bytes.len(), expected, "bytes of tensor `{}`", tensor.name);
+                file.write_all(&bytes)?;
+            }
+            Ok(())
+        })
+        .map_err(ModelError::io("write", path))
+    }
+
+    fn add(
+        &mut self,
+        name: String,
+        dtype: Dtype,
+        shape: &[usize],
+        fetch: impl FnOnce() -> Cow<'a, [u8]> + 'a,
+    ) {
+        self.tensors.push(Pending { name, dtype, shape: shape.to_vec(), fetch: Box::new(fetch) });
+    }
+
+    fn header(&self, path: &Path) -> Result<Vec<u8>, ModelError> {
+        let json = |source| ModelError::Json { path: path.to_path_buf(), source };
+        let mut header = serde_json::Map::new();
+        header.insert("__metadata__".to_owned(), serde_json::to_value(&self.metadata).map_err(json)?);
+        let mut start = 0;
+        for tensor in &self.tensors {
+            let end = start + tensor.bytes();
+            let info =
+                TensorInfo { dtype: tensor.dtype, shape: tensor.shape.clone(), data_offsets: (start, end) };
+            header.insert(tensor.name.clone(), serde_json::to_value(info).map_err(json)?);
+            start = end;
+        }
+        let mut bytes = serde_json::to_vec(&header).map_err(json)?;
+        bytes.resize(bytes.len().next_multiple_of(size_of::<u64>()), b' ');
+        Ok(bytes)
+    }
+}
+
+impl Pending<'_> {
+    fn bytes(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.bitsize() / 8
+    }
+}

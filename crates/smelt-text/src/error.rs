@@ -1,0 +1,74 @@
+//! What can go wrong between text and token ids.
+
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error of the `tokenizers` crate.
+type Cause = Box<dyn Error + Send + Sync>;
+
+/// Failure to read, train or apply a tokenizer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TextError {
+    /// A file could not be read or written; what was there before is untouched.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file meant.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The bytes are not a tokenizer in the `tokenizer.json` format.
+    #[error("`{name}` is not a tokenizer in the `tokenizer.json` format")]
+    Parse {
+        /// Path of the file, or what the bytes are called.
+        name: String,
+        /// Where parsing stopped.
+        source: Cause,
+    },
+    /// The vocabulary asked for cannot hold what every byte-level vocabulary holds.
+    #[error(
+        "`vocab_size` {requested} is too small, expected at least {minimum} (256 bytes and the special tokens)"
+    )]
+    VocabTooSmall {
+        /// Entries asked for.
+        requested: usize,
+        /// The fewest possible.
+        minimum: usize,
+    },
+    /// Training failed inside the `tokenizers` crate.
+    #[error("cannot train a tokenizer")]
+    Train {
+        /// What the crate said.
+        source: Cause,
+    },
+    /// A text could not be encoded.
+    #[error("cannot encode a text of {bytes} bytes")]
+    Encode {
+        /// Length of the text.
+        bytes: usize,
+        /// What the crate said.
+        source: Cause,
+    },
+    /// Ids could not be decoded.
+    #[error("cannot decode {tokens} tokens")]
+    Decode {
+        /// Number of ids.
+        tokens: usize,
+        /// What the crate said.
+        source: Cause,
+    },
+}
+
+impl TextError {
+    pub(crate) fn reading(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action: "read", path: path.to_owned(), source }
+    }
+
+    pub(crate) fn writing(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action: "write", path: path.to_owned(), source }
+    }
+}

@@ -1,0 +1,188 @@
+//! Checkpoints: Hugging Face folders with the optimizer and the state of the run beside the weights.
+//!
+//! `RUN/checkpoints/step-00000500` appears by a rename once everything in it is on disk, so a kill at any
+//! instant leaves the last good one.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use smelt_backend::Kernels;
+use smelt_model::weights::write_atomic;
+use smelt_model::ModelConfig;
+
+use crate::optimizer::AdamW;
+use crate::{TrainConfig, TrainError, Trainer};
+
+/// Folder of the checkpoints in the folder of a run.
+pub const CHECKPOINTS: &str = "checkpoints";
+
+const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+const STATE_FILE: &str = "trainer_state.json";
+const STATE_VERSION: u32 = 1;
+const PARTIAL_PREFIX: &str = ".partial-";
+
+/// What a run needs besides weights and moments to continue.
+///
+/// The order of the data and dropout are functions of the seed and the step, so the step is their state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainerState {
+    /// Version of this file.
+    pub version: u32,
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Fingerprint of the training data.
+    pub data: String,
+    /// The settings of the run.
+    pub config: TrainConfig,
+}
+
+/// The checkpoints of one run.
+#[derive(Debug, Clone)]
+pub struct Checkpoints {
+    folder: PathBuf,
+    /// Files copied into every checkpoint, such as the tokenizer's.
+    companions: Vec<PathBuf>,
+}
+
+impl Checkpoints {
+    /// Those of the run in `run`; `companions` are copied into each one written.
+    pub fn new(run: &Path, companions: Vec<PathBuf>) -> Self {
+        Self { folder: run.join(CHECKPOINTS), companions }
+    }
+
+    /// Folders of all checkpoints, oldest first.
+    pub fn list(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let mut steps: Vec<(u64, PathBuf)> = entries
+            .filter_map(|entry| {
+                let step = entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?;
+                Some((step, entry.path()))
+            })
+            .collect();
+        steps.sort();
+        steps.into_iter().map(|(_, path)| path).collect()
+    }
+
+    /// The newest checkpoint.
+    pub fn newest(&self) -> Option<PathBuf> {
+        self.list().pop()
+    }
+
+    /// Writes a checkpoint, then deletes all but the newest `keep_last`.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] or [`TrainError::Model`], for example on a full disk; earlier checkpoints are
+    /// then untouched.
+    pub fn save<B: Kernels>(&self, trainer: &Trainer<B>, data: &str) -> Result<PathBuf, TrainError> {
+        let name = format!("step-{:08}", trainer.step);
+        let (partial, target) = (self.folder.join(format!("{PARTIAL_PREFIX}{name}")), self.folder.join(name));
+        self.remove_partial()?;
+        fs::create_dir_all(&partial).map_err(TrainError::io("create", &partial))?;
+        let written = self.write(trainer, data, &partial).and_then(|()| replace(&partial, &target));
+        if let Err(error) = written {
+            // The error is what matters; a leftover is removed by the next save.
+            let _ = fs::remove_dir_all(&partial);
+            return Err(error);
+        }
+        for old in self.list().iter().rev().skip(trainer.config.keep_last.max(1)) {
+            fs::remove_dir_all(old).map_err(TrainError::io("delete", old))?;
+        }
+        Ok(target)
+    }
+
+    fn write<B: Kernels>(&self, trainer: &Trainer<B>, data: &str, folder: &Path) -> Result<(), TrainError> {
+        smelt_model::save(&trainer.model_config, &trainer.model(), folder)?;
+        trainer.optimizer.save(&folder.join(OPTIMIZER_FILE))?;
+        for companion in &self.companions {
+            copy_into(companion, folder)?;
+        }
+        let config = trainer.config.clone();
+        let state = TrainerState { version: STATE_VERSION, step: trainer.step, data: data.to_owned(), config };
+        let path = folder.join(STATE_FILE);
+        let text = serde_json::to_string_pretty(&state).expect("the state is plain data");
+        write_atomic(&path, |file| writeln!(file, "{text}")).map_err(TrainError::io("write", &path))
+    }
+
+    /// Deletes what a killed save left.
+    fn remove_partial(&self) -> Result<(), TrainError> {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(PARTIAL_PREFIX) {
+                fs::remove_dir_all(entry.path()).map_err(TrainError::io("delete", &entry.path()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts the finished folder in place, durably; a run that is repeated replaces its own checkpoint.
+fn replace(partial: &Path, target: &Path) -> Result<(), TrainError> {
+    if target.exists() {
+        fs::remove_dir_all(target).map_err(TrainError::io("replace", target))?;
+    }
+    fs::rename(partial, target).map_err(TrainError::io("write", target))?;
+    let folder = target.parent().expect("a checkpoint lies in the folder of checkpoints");
+    if cfg!(unix) {
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(TrainError::io("write", folder))?;
+    }
+    Ok(())
+}
+
+fn copy_into(file: &Path, folder: &Path) -> Result<(), TrainError> {
+    let bytes = fs::read(file).map_err(TrainError::io("read", file))?;
+    let path = folder.join(file.file_name().unwrap_or_default());
+    write_atomic(&path, |out| out.write_all(&bytes)).map_err(TrainError::io("write", &path))
+}
+
+impl TrainerState {
+    /// Reads the state in a checkpoint folder.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`], [`TrainError::State`].
+    pub fn read(checkpoint: &Path) -> Result<Self, TrainError> {
+        let path = checkpoint.join(STATE_FILE);
+        let text = fs::read(&path).map_err(TrainError::io("read", &path))?;
+        serde_json::from_slice(&text).map_err(|source| TrainError::State { path, source })
+    }
+}
+
+impl<B: Kernels> Trainer<B> {
+    /// Continues the run of `checkpoint` exactly.
+    ///
+    /// # Errors
+    /// [`TrainError::Conflict`] if `config`, `model_config` or `data` are not those of the checkpoint;
+    /// [`TrainError::OptimizerMismatch`]; those of reading the files.
+    pub fn resume(
+        checkpoint: &Path,
+        config: TrainConfig,
+        model_config: &ModelConfig,
+        data: &str,
+        device: B::Device,
+    ) -> Result<Self, TrainError> {
+        let state = TrainerState::read(checkpoint)?;
+        let conflict = |key: &str, saved: String, now: String| TrainError::Conflict {
+            checkpoint: checkpoint.to_owned(),
+            key: key.to_owned(),
+            saved,
+            now,
+        };
+        if let Some((key, saved, now)) = config.conflict(&state.config) {
+            return Err(conflict(&key, saved, now));
+        }
+        if state.data != data {
+            return Err(conflict("data", state.data, data.to_owned()));
+        }
+        let (saved_model, model) = smelt_model::load::<B>(checkpoint, &device)?;
+        if saved_model.decoder != model_config.decoder {
+            let describe = |config: &ModelConfig| config.to_json().to_string();
+            return Err(conflict("model", describe(&saved_model), describe(model_config)));
+        }
+        let parameters = model.named_parameters(&saved_model.family.names);
+        let optimizer = AdamW::load(&checkpoint.join(OPTIMIZER_FILE), &parameters, &device)?;
+        let mut trainer = Trainer::new(config, saved_model, model, device)?;
+        trainer.optimizer = optimizer;
+        trainer.step = state.step;
+        Ok(trainer)
+    }
+}

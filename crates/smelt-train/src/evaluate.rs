@@ -1,0 +1,41 @@
+//! Validation loss.
+
+use serde::{Deserialize, Serialize};
+use smelt_backend::{Kernels, scalar};
+use smelt_data::TokenBatch;
+use smelt_model::Decoder;
+
+use crate::loss::{counted, weighted_loss};
+
+/// What an evaluation found.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Mean negative log-likelihood per counted token, in nats.
+    pub loss: f64,
+    /// Tokens that counted.
+    pub tokens: f64,
+}
+
+impl Evaluation {
+    /// `exp(loss)`.
+    pub fn perplexity(&self) -> f64 {
+        self.loss.exp()
+    }
+}
+
+/// The token-weighted loss of `model` on `batches`; `None` if no token counts.
+pub fn evaluate<B: Kernels>(
+    model: &Decoder<B>,
+    batches: impl IntoIterator<Item = TokenBatch>,
+    device: &B::Device,
+) -> Option<Evaluation> {
+    let (mut sum, mut tokens) = (0.0, 0.0);
+    for batch in batches {
+        let count = counted(&batch);
+        if count > 0.0 {
+            sum += count * scalar(weighted_loss(model, &batch, 1.0 / count, None, device));
+            tokens += count;
+        }
+    }
+    (tokens > 0.0).then(|| Evaluation { loss: sum / tokens, tokens })
+}

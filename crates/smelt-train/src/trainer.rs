@@ -1,0 +1,168 @@
+//! One model with its optimizer: single steps, without files and without a loop.
+
+use burn::module::AutodiffModule;
+use burn_autodiff::Autodiff;
+use serde::{Deserialize, Serialize};
+use smelt_backend::kernels::AdamWStep;
+use smelt_backend::{Kernels, scalar};
+use smelt_data::{TokenBatch, derive_seed};
+use smelt_model::{Decoder, DropoutStream, ModelConfig};
+
+use crate::gradients::{Gradients, ParameterNorm};
+use crate::loss::{counted, weighted_loss};
+use crate::optimizer::AdamW;
+use crate::schedule::learning_rate;
+use crate::{Evaluation, TrainConfig, TrainError, evaluate};
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// Steps done so far, this one included.
+    pub step: u64,
+    /// Mean negative log-likelihood per counted token before the update, in nats.
+    pub loss: f64,
+    /// Global norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// Learning rate of the update.
+    pub learning_rate: f64,
+    /// Positions computed.
+    pub tokens: usize,
+}
+
+/// A model in training.
+pub struct Trainer<B: Kernels> {
+    pub(crate) config: TrainConfig,
+    pub(crate) model_config: ModelConfig,
+    /// `None` only inside a step, while the optimizer owns the parameters.
+    model: Option<Decoder<Autodiff<B>>>,
+    pub(crate) optimizer: AdamW<B>,
+    pub(crate) step: u64,
+    pub(crate) device: B::Device,
+}
+
+impl<B: Kernels> Trainer<B> {
+    /// Starts training `model` from its present weights.
+    ///
+    /// # Errors
+    /// [`TrainError::TooLong`] if the sequences exceed the model's context.
+    pub fn new(
+        config: TrainConfig,
+        model_config: ModelConfig,
+        model: Decoder<B>,
+        device: B::Device,
+    ) -> Result<Self, TrainError> {
+        let context = model_config.decoder.max_position_embeddings;
+        if config.seq_length > context {
+            let key = "max_position_embeddings";
+            return Err(TrainError::TooLong { seq_length: config.seq_length, key, context });
+        }
+        let model = Some(model.into_trainable());
+        Ok(Self { config, model_config, model, optimizer: AdamW::new(), step: 0, device })
+    }
+
+    /// Steps done so far.
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// The settings of the run.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// The model for inference, sharing the parameters.
+    ///
+    /// Drop it before the next step: a shared parameter cannot be updated in place.
+    pub fn model(&self) -> Decoder<B> {
+        self.trained().valid()
+    }
+
+    fn trained(&self) -> &Decoder<Autodiff<B>> {
+        self.model.as_ref().expect("the model is taken only within a step")
+    }
+
+    /// One optimizer step on the micro-batches of an effective batch, which weigh by their tokens.
+    ///
+    /// # Errors
+    /// [`TrainError::NonFinite`], [`TrainError::NoGradient`], [`TrainError::NothingToLearn`]; the model is
+    /// then as it was.
+    pub fn step(&mut self, micro_batches: &[TokenBatch]) -> Result<StepReport, TrainError> {
+        let (loss, gradients) = self.gradients(micro_batches)?;
+        let grad_norm = gradients.global_norm();
+        self.check_finite(loss, grad_norm, &gradients)?;
+
+        let learning_rate = learning_rate(&self.config, self.step);
+        let update = self.update(learning_rate, grad_norm);
+        let model = self.model.take().expect("the model is there between steps");
+        let names = &self.model_config.family.names;
+        self.model = Some(self.optimizer.step(model, names, gradients, update, &self.config));
+        self.step += 1;
+
+        let tokens = micro_batches.iter().map(|batch| batch.input_ids.len()).sum();
+        Ok(StepReport { step: self.step, loss, grad_norm, learning_rate, tokens })
+    }
+
+    /// Norm of each parameter's gradient on an effective batch, after clipping; changes nothing.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn gradient_norms(&self, micro_batches: &[TokenBatch]) -> Result<Vec<ParameterNorm>, TrainError> {
+        let (_, gradients) = self.gradients(micro_batches)?;
+        let scale = self.update(0.0, gradients.global_norm()).gradient_scale;
+        let mut norms = gradients.norms();
+        norms.iter_mut().for_each(|entry| entry.norm *= scale);
+        Ok(norms)
+    }
+
+    /// The validation loss; `None` if no token counts.
+    pub fn evaluate(&self, batches: impl IntoIterator<Item = TokenBatch>) -> Option<Evaluation> {
+        evaluate(&self.model(), batches, &self.device)
+    }
+
+    /// batch -> forward -> loss -> backward -> accumulate
+    fn gradients(&self, micro_batches: &[TokenBatch]) -> Result<(f64, Gradients<B>), TrainError> {
+        let total: f64 = micro_batches.iter().map(counted).sum();
+        if total <= 0.0 {
+            return Err(TrainError::NothingToLearn { step: self.step + 1 });
+        }
+        let mut loss = 0.0;
+        let mut gradients = Gradients::new();
+        for (index, batch) in micro_batches.iter().enumerate() {
+            let dropout = DropoutStream::new(derive_seed(derive_seed(self.config.seed, self.step), index as u64));
+            let part = weighted_loss(self.trained(), batch, 1.0 / total, Some(dropout), &self.device);
+            loss += scalar(part.clone().inner());
+            gradients.accumulate(self.trained(), &self.model_config.family.names, part.backward())?;
+        }
+        Ok((loss, gradients))
+    }
+
+    fn update(&self, learning_rate: f64, grad_norm: f64) -> AdamWStep {
+        let limit = self.config.max_grad_norm;
+        // The small term is PyTorch's `clip_grad_norm_`.
+        let gradient_scale = if limit > 0.0 { (limit / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
+        AdamWStep {
+            learning_rate,
+            beta1: self.config.adam_beta1,
+            beta2: self.config.adam_beta2,
+            epsilon: self.config.adam_epsilon,
+            weight_decay: self.config.weight_decay,
+            number: self.step + 1,
+            gradient_scale,
+        }
+    }
+
+    fn check_finite(&self, loss: f64, grad_norm: f64, gradients: &Gradients<B>) -> Result<(), TrainError> {
+        let step = self.step + 1;
+        if !loss.is_finite() {
+            return Err(TrainError::NonFinite { step, what: "the loss".to_owned(), value: loss });
+        }
+        if grad_norm.is_finite() {
+            return Ok(());
+        }
+        let worst = gradients.norms().into_iter().find(|entry| !entry.norm.is_finite());
+        let what = worst.map_or("the gradient's global norm".to_owned(), |entry| {
+            format!("the gradient of `{}`", entry.name)
+        });
+        Err(TrainError::NonFinite { step, what, value: grad_norm })
+    }
+}

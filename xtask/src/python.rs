@@ -1,0 +1,57 @@
+//! `cargo xtask check-python`: opens a checkpoint with transformers and compares its logits with ours.
+//!
+//! The only chore that needs Python; no test does.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::outcome::{Outcome, Result};
+use crate::workspace::Workspace;
+
+const SCRIPT: &str = "xtask/python/compare_logits.py";
+const PACKAGES: [&str; 4] = ["torch", "transformers", "tokenizers", "safetensors"];
+
+/// Compares for the checkpoint in `folder`; a virtual environment under `target/` holds the packages.
+///
+/// # Errors
+/// If the folder is none, or a program cannot be started.
+pub fn run(workspace: &Workspace, folder: &Path) -> Result<Outcome> {
+    let folder =
+        fs::canonicalize(folder).map_err(|error| format!("cannot open `{}`: {error}", folder.display()))?;
+    let python = match environment(workspace)? {
+        Ok(python) => python,
+        Err(reason) => return Ok(Outcome::NotChecked(reason)),
+    };
+    let build = workspace.cargo().args(["build", "--release", "-p", "smelt-cli"]).status()?;
+    if !build.success() {
+        return Ok(Outcome::Failed);
+    }
+    let status = workspace.command(python).arg(SCRIPT).arg(folder).arg(workspace.smelt()).status()?;
+    Ok(Outcome::from_passed(status.success()))
+}
+
+/// A Python that has the packages, or the reason why there is none.
+fn environment(workspace: &Workspace) -> Result<std::result::Result<PathBuf, String>> {
+    let folder = workspace.root.join("target/check-python");
+    let python = folder.join("bin/python");
+    for present in [PathBuf::from("python3"), python.clone()] {
+        if has_packages(workspace, &present) {
+            return Ok(Ok(present));
+        }
+    }
+    let created = workspace.command("python3").args(["-m", "venv"]).arg(&folder).status();
+    if !created.is_ok_and(|status| status.success()) {
+        return Ok(Err("no `python3` that can create a virtual environment".into()));
+    }
+    let installed =
+        workspace.command(&python).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES).status()?;
+    if installed.success() && has_packages(workspace, &python) {
+        return Ok(Ok(python));
+    }
+    Ok(Err(format!("pip cannot install {}", PACKAGES.join(", "))))
+}
+
+fn has_packages(workspace: &Workspace, python: &Path) -> bool {
+    let import = format!("import {}", PACKAGES.join(", "));
+    workspace.command(python).args(["-c", &import]).output().is_ok_and(|output| output.status.success())
+}

@@ -70,8 +70,13 @@ fn check_steps(workspace: &Workspace, plan: &Plan) -> Result<Vec<Step>> {
         steps.push(Step::new(format!("verify {fixture}"), command));
     }
     let output = "target/check-metal/run";
-    let train = ["train", "--backend", plan.backend, "--max-steps", "30", "--output", output];
+    let length = ["--max-steps", "30", "--warmup-steps", "5"];
+    let train =
+        [&["train", "--backend", plan.backend, "--output", output, "--overwrite"], &length[..]].concat();
     steps.push(Step::new("train 30 steps", smelt(workspace, &train)));
+    let generate =
+        ["generate", "--backend", plan.backend, "--model", output, "--max-tokens", "32", "--seed", "1"];
+    steps.push(Step::new("generate from what was trained", smelt(workspace, &generate)));
     Ok(steps)
 }
 

@@ -5,8 +5,8 @@
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    BackendsArgs, BenchArgs, CompletionsArgs, DoctorArgs, EstimateArgs, GenerateArgs, InfoArgs, LogitsArgs, TrainArgs,
-    VerifyArgs,
+    BackendsArgs, BenchArgs, CompletionsArgs, DoctorArgs, EstimateArgs, GenerateArgs, InfoArgs, LogitsArgs,
+    TrainArgs, VerifyArgs,
 };
 
 const EXAMPLES: &str = "\

@@ -30,7 +30,11 @@ impl Context {
     ///
     /// # Errors
     /// [`CliError::Backend`] if the one that was named, or every one, cannot serve.
-    pub fn select(&self, section: &BackendSection, required_bytes: Option<u64>) -> Result<Selection, CliError> {
+    pub fn select(
+        &self,
+        section: &BackendSection,
+        required_bytes: Option<u64>,
+    ) -> Result<Selection, CliError> {
         let mut section = section.clone();
         if let Some(name) = &self.backend {
             section.name.clone_from(name);
@@ -47,7 +51,8 @@ impl Context {
 /// [`CliError::Backend`] if the one that was named, or every one, cannot serve.
 pub fn select_backend(section: &BackendSection, required_bytes: Option<u64>) -> Result<Selection, CliError> {
     let name = (section.name != "auto").then(|| section.name.parse()).transpose()?;
-    let mut preference = section.preference.iter().map(|name| name.parse()).collect::<Result<Vec<Name>, _>>()?;
+    let mut preference =
+        section.preference.iter().map(|name| name.parse()).collect::<Result<Vec<Name>, _>>()?;
     let rest: Vec<Name> = Name::PREFERENCE.into_iter().filter(|name| !preference.contains(name)).collect();
     preference.extend(rest);
     Ok(select(&Request { name, required_bytes, preference })?)

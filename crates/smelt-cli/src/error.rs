@@ -165,8 +165,12 @@ fn hint_for_backend(error: &BackendError) -> Option<String> {
             let others = in_build().into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(" or ");
             format!("rebuild with `cargo run --release --features {name} -- ...`, or use {others}")
         }
-        BackendError::Unusable { .. } => "`smelt backends` shows what works here; `auto` falls back".to_owned(),
-        BackendError::NoneLeft { .. } => "`smelt doctor` shows more; a smaller model or batch needs less memory".to_owned(),
+        BackendError::Unusable { .. } => {
+            "`smelt backends` shows what works here; `auto` falls back".to_owned()
+        }
+        BackendError::NoneLeft { .. } => {
+            "`smelt doctor` shows more; a smaller model or batch needs less memory".to_owned()
+        }
     };
     Some(hint)
 }

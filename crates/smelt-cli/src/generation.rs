@@ -74,8 +74,11 @@ impl Generation {
             Some(text) => tokenizer.encode_with_special_tokens(text)?,
             None => vec![start_of_text(&config, &tokenizer, &folder)?],
         };
-        let options =
-            GenerateOptions { max_tokens: request.max_tokens, stop_tokens, sampling: request.sampling.clone() };
+        let options = GenerateOptions {
+            max_tokens: request.max_tokens,
+            stop_tokens,
+            sampling: request.sampling.clone(),
+        };
         Ok(Self { folder, config, tokenizer, prompt, options, stop: request.stop.clone() })
     }
 
@@ -149,9 +152,20 @@ struct TextWriter<'a> {
 }
 
 impl<'a> TextWriter<'a> {
-    fn new(tokenizer: &'a Tokenizer, stop: &[String], on_text: &'a mut dyn FnMut(&str) -> ControlFlow<()>) -> Self {
+    fn new(
+        tokenizer: &'a Tokenizer,
+        stop: &[String],
+        on_text: &'a mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Self {
         let stops = StopStrings::new(stop.iter().cloned());
-        Self { decoder: tokenizer.stream(), stops, on_text, text: String::new(), stopped: false, failure: None }
+        Self {
+            decoder: tokenizer.stream(),
+            stops,
+            on_text,
+            text: String::new(),
+            stopped: false,
+            failure: None,
+        }
     }
 
     fn push(&mut self, token: u32) -> ControlFlow<()> {

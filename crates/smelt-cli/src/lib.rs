@@ -29,10 +29,12 @@ use clap::{CommandFactory as _, Parser as _};
 
 use arguments::{Cli, GlobalOptions};
 use context::Context;
+pub use context::select_backend;
 pub use error::CliError;
 pub use generation::{Generation, TextReport, TextRequest};
-pub use training::{RunFacts, Start, TrainEvent, TrainSummary, train};
 use interrupt::Interrupt;
+pub use smelt_generate::SamplingOptions;
+pub use training::{RunFacts, Start, TrainEvent, TrainSummary, train};
 
 /// Runs the command line `args`, program name first, and returns the exit code: 0 done, 1 failed, 2
 /// wrong usage.

@@ -11,9 +11,21 @@ pub fn install(verbosity: u8) {
     };
     // Only smelt's own modules: those of the libraries are for their authors.
     let filter = EnvFilter::try_from_env("SMELT_LOG").unwrap_or_else(|_| {
-        let modules = ["smelt_cli", "smelt_backend", "smelt_text", "smelt_data", "smelt_model", "smelt_train", "smelt_generate"];
+        let modules = [
+            "smelt_cli",
+            "smelt_backend",
+            "smelt_text",
+            "smelt_data",
+            "smelt_model",
+            "smelt_train",
+            "smelt_generate",
+        ];
         EnvFilter::new(modules.map(|module| format!("{module}={level}")).join(","))
     });
     // A second call (tests, a program on the library face) keeps what is there.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .try_init();
 }

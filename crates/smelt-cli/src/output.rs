@@ -55,11 +55,6 @@ impl Output {
         }
     }
 
-    /// A line on stderr that even `--quiet` does not hide.
-    pub fn warn(&self, text: &str) {
-        write_stderr(format_args!("warning: {text}\n"));
-    }
-
     /// Whether a progress bar can be drawn.
     pub fn draws_bars(&self) -> bool {
         !self.quiet && io::stderr().is_terminal()

@@ -38,8 +38,14 @@ mod tests {
 
     #[test]
     fn units_follow_the_size() {
-        assert_eq!([bytes(512), bytes(1536), bytes(3 << 30), bytes((1 << 20) - 1)], ["512 B", "1.5 KiB", "3.0 GiB", "1.0 MiB"]);
-        assert_eq!([count(950), count(12_400), count(124_440_000), count(1_500_000_000)], ["950", "12.4k", "124.4M", "1.5B"]);
+        assert_eq!(
+            [bytes(512), bytes(1536), bytes(3 << 30), bytes((1 << 20) - 1)],
+            ["512 B", "1.5 KiB", "3.0 GiB", "1.0 MiB"]
+        );
+        assert_eq!(
+            [count(950), count(12_400), count(124_440_000), count(1_500_000_000)],
+            ["950", "12.4k", "124.4M", "1.5B"]
+        );
         assert_eq!([seconds(7.4), seconds(125.0), seconds(3780.0)], ["7s", "2m05s", "1h03m"]);
     }
 }

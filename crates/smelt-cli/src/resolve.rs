@@ -61,7 +61,8 @@ fn give_way(settings: &mut Settings, base: &Settings) {
     if data && !typed("data", "embedded") {
         settings.unset("data", "embedded");
     }
-    let shape: Vec<String> = settings.given("model").filter(|key| *key != "path").map(str::to_owned).collect();
+    let shape: Vec<String> =
+        settings.given("model").filter(|key| *key != "path").map(str::to_owned).collect();
     for key in shape {
         if model && settings.origin("model", &key) == base.origin("model", &key) {
             settings.unset("model", &key);
@@ -124,7 +125,10 @@ mod tests {
         let config = resolved(&["model.path=folder"], Vec::new());
         assert_eq!(config.model.path.as_deref(), Some(Path::new("folder")));
         assert!(config.model.shape.is_empty());
-        let sources = Sources { sets: &["model.path=folder".to_owned(), "model.d_model=64".to_owned()], ..Sources::default() };
+        let sources = Sources {
+            sets: &["model.path=folder".to_owned(), "model.d_model=64".to_owned()],
+            ..Sources::default()
+        };
         let error = resolve(&sources).unwrap_err();
         assert_eq!(error.to_string(), "`--set`: `model.d_model` and `model.path` cannot both be given");
     }

@@ -39,7 +39,11 @@ impl TokenIds {
     /// # Errors
     /// [`CliError::TooLong`].
     pub fn fits(&self, context: usize) -> Result<(), CliError> {
-        if self.shape[1] <= context { Ok(()) } else { Err(CliError::TooLong { tokens: self.shape[1], context }) }
+        if self.shape[1] <= context {
+            Ok(())
+        } else {
+            Err(CliError::TooLong { tokens: self.shape[1], context })
+        }
     }
 }
 

@@ -14,8 +14,11 @@ use smelt_data::{EvalBatches, PrepareProgress, Prepared, Sampler, Skipped};
 use smelt_model::estimate::{TrainingShape, parameters, training};
 use smelt_model::weights::write_atomic;
 use smelt_model::{Decoder, ModelConfig, load};
-use smelt_text::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
-use smelt_train::{CHECKPOINTS, Checkpoints, Data, Evaluation, METRICS_FILE, Observer, Outcome, StepReport, Trainer, TrainerState};
+use smelt_text::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
+use smelt_train::{
+    CHECKPOINTS, Checkpoints, Data, Evaluation, METRICS_FILE, Observer, Outcome, StepReport, Trainer,
+    TrainerState,
+};
 
 use crate::config::{RunConfig, check_context};
 use crate::context::select_backend;
@@ -154,7 +157,9 @@ pub fn train(
         requested_vocab_size,
         train_tokens: data.meta.train.tokens,
         val_tokens: data.meta.val.tokens,
-        first_step: checkpoint.as_deref().map_or(Ok(0), |path| TrainerState::read(path).map(|state| state.step))?,
+        first_step: checkpoint
+            .as_deref()
+            .map_or(Ok(0), |path| TrainerState::read(path).map(|state| state.step))?,
         max_steps: config.train.max_steps,
         estimated_bytes,
     };
@@ -229,7 +234,12 @@ fn fit_vocabulary(config: &RunConfig, model: &mut ModelConfig, data: &Prepared) 
     if needs > has {
         return Err(CliError::VocabularyTooSmall { model: has, tokenizer: needs });
     }
-    if config.model.path.is_some() {
+    if let Some(path) = &config.model.path {
+        let own = Tokenizer::from_folder(&model_folder(path)?)?;
+        if own.sha256() != data.meta.tokenizer_sha256 {
+            let (data, model) = (data.folder.display(), path.display());
+            tracing::warn!("`{data}` was tokenized by another tokenizer than that of `{model}`");
+        }
         return Ok(());
     }
     let mut section = config.model.clone();
@@ -269,11 +279,18 @@ fn batches(config: &RunConfig, data: &Prepared) -> Result<Data, CliError> {
 }
 
 fn write_run_config(config: &RunConfig, run: &Path) -> Result<(), CliError> {
-    fs::create_dir_all(run).map_err(|source| CliError::Io { action: "create", path: run.to_owned(), source })?;
+    fs::create_dir_all(run).map_err(|source| CliError::Io {
+        action: "create",
+        path: run.to_owned(),
+        source,
+    })?;
     let path = run.join(RUN_CONFIG);
     let text = config.to_yaml();
-    write_atomic(&path, |file| file.write_all(text.as_bytes()))
-        .map_err(|source| CliError::Io { action: "write", path, source })
+    write_atomic(&path, |file| file.write_all(text.as_bytes())).map_err(|source| CliError::Io {
+        action: "write",
+        path,
+        source,
+    })
 }
 
 struct TrainJob<'a> {

@@ -2,6 +2,8 @@
 //!
 //! The kernels are those of `candle`: the same Rust path runs on candle's CPU device in tests.
 
+#![allow(deprecated, reason = "burn-candle is the Metal path of burn 0.21; see the pins in Cargo.toml")]
+
 use burn_candle::{Candle, CandleDevice};
 use candle_core::Device;
 

@@ -1,9 +1,29 @@
-//! `smelt bench`: speed of training, decoding, matmul and memory.
+//! `smelt bench`: speed of training, decoding, matmul and memory, and the share of the machine's limit
+//! that training and decoding achieve.
+//!
+//! The limits are measured, not read from a data sheet: matmul at its best size bounds training, the speed
+//! at which weights are read bounds decoding.
 
+use std::hint::black_box;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use burn::tensor::{Distribution, Tensor};
 use clap::Args;
+use rayon::prelude::*;
+use serde::Serialize;
+use smelt_backend::{Job, Kernels, Name, dispatch, scalar};
+use smelt_data::TokenBatch;
+use smelt_generate::{GenerateOptions, generate};
+use smelt_model::estimate::{parameters, training};
+use smelt_model::{Decoder, ModelConfig};
+use smelt_train::Trainer;
 
+use crate::config::RunConfig;
 use crate::context::Context;
 use crate::error::CliError;
+use crate::table::{Align, render};
+use crate::training::training_shape;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,8 +33,234 @@ Examples:
 /// Arguments of `smelt bench`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct BenchArgs {}
+pub struct BenchArgs {
+    /// Training steps to time
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// Tokens to decode
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=200))]
+    pub tokens: u32,
+}
 
-pub fn run(_args: &BenchArgs, _context: &Context) -> Result<(), CliError> {
-    unreachable!()
+/// One measurement.
+#[derive(Debug, Serialize)]
+struct Measurement {
+    measurement: &'static str,
+    what: String,
+    value: f64,
+    unit: &'static str,
+    /// Part of the machine's limit, where there is one to compare with.
+    share_of_limit: Option<f64>,
+    limit: Option<&'static str>,
+}
+
+pub fn run(args: &BenchArgs, context: &Context) -> Result<(), CliError> {
+    let config = RunConfig::quick_start();
+    let model = config.model.model_config()?;
+    let needed = training(&model.decoder, training_shape(&config)).peak_bytes;
+    let selection = context.select(&config.backend, Some(needed))?;
+    let measurements = measure(args, &config, &model, selection.name, context)?;
+    for measurement in &measurements {
+        context.output.record(measurement)?;
+    }
+    context.output.line(&table(&measurements))
+}
+
+fn measure(
+    args: &BenchArgs,
+    config: &RunConfig,
+    model: &ModelConfig,
+    backend: Name,
+    context: &Context,
+) -> Result<Vec<Measurement>, CliError> {
+    let mut rows = Vec::new();
+    context.output.note("measuring memory");
+    let bandwidth = memory_bandwidth();
+    rows.push(limit(
+        "memory read",
+        format!("{} MiB by all threads", READ_BYTES >> 20),
+        bandwidth / 1e9,
+        "GB/s",
+    ));
+    context.output.note("measuring matmul");
+    let mut best: f64 = 0.0;
+    for size in MATMUL_SIZES {
+        let speed = dispatch(backend, MatmulJob { size });
+        best = best.max(speed);
+        rows.push(limit("matmul", format!("{size} x {size} x {size}, f32"), speed / 1e9, "GFLOP/s"));
+    }
+    let shape = format!("{} x {} tokens", config.train.batch_size, config.train.seq_length);
+    context.output.note("measuring training");
+    let speed = dispatch(backend, TrainingJob { config, model, steps: args.steps })?;
+    let flops = speed * training_flops_per_token(model, config.train.seq_length);
+    rows.push(Measurement {
+        measurement: "training",
+        what: format!("the quick start's model, {shape}"),
+        value: speed,
+        unit: "tokens/s",
+        share_of_limit: Some(flops / best),
+        limit: Some("matmul"),
+    });
+    context.output.note("measuring decoding");
+    let [prefill, decode] = dispatch(backend, DecodeJob { model, tokens: args.tokens as usize })?;
+    rows.push(limit("prefill", format!("{PROMPT_TOKENS} tokens"), prefill, "tokens/s"));
+    let weights_bytes = parameters(&model.decoder).total as f64 * size_of::<f32>() as f64;
+    rows.push(Measurement {
+        measurement: "decode",
+        what: format!("{} tokens after them", args.tokens),
+        value: decode,
+        unit: "tokens/s",
+        share_of_limit: Some(decode * weights_bytes / bandwidth),
+        limit: Some("memory read"),
+    });
+    Ok(rows)
+}
+
+fn limit(measurement: &'static str, what: String, value: f64, unit: &'static str) -> Measurement {
+    Measurement { measurement, what, value, unit, share_of_limit: None, limit: None }
+}
+
+fn table(rows: &[Measurement]) -> String {
+    let columns = [
+        ("measurement", Align::Left),
+        ("of", Align::Left),
+        ("speed", Align::Right),
+        ("unit", Align::Left),
+        ("share of limit", Align::Left),
+    ];
+    let row = |row: &Measurement| {
+        let share = row.share_of_limit.zip(row.limit);
+        vec![
+            row.measurement.to_owned(),
+            row.what.clone(),
+            format!("{:.1}", row.value),
+            row.unit.to_owned(),
+            share.map_or(String::new(), |(share, limit)| format!("{:.0} % of {limit}", share * 100.0)),
+        ]
+    };
+    render(&columns, &rows.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Forward and backward: 6 per weight of a matrix, and 12 per layer, width and position for attention
+/// (Kaplan et al. 2020, arXiv:2001.08361; Chowdhery et al. 2022, arXiv:2204.02311).
+fn training_flops_per_token(model: &ModelConfig, seq_length: usize) -> f64 {
+    let count = parameters(&model.decoder);
+    let head = model.decoder.vocab_size as f64 * model.decoder.hidden_size as f64;
+    let attention =
+        (model.decoder.num_hidden_layers * model.decoder.attention.query_size() * seq_length) as f64;
+    // Half of the scores are masked.
+    6.0 * (count.blocks as f64 + head) + 12.0 * attention / 2.0
+}
+
+/// Far above any cache.
+const READ_BYTES: usize = 512 << 20;
+const READ_ROUNDS: usize = 4;
+
+/// Bytes per second at which all threads together read memory.
+fn memory_bandwidth() -> f64 {
+    let values = vec![1u64; READ_BYTES / size_of::<u64>()];
+    let chunk = values.len().div_ceil(rayon::current_num_threads());
+    let read = || {
+        values
+            .par_chunks(chunk)
+            .map(|chunk| chunk.iter().fold(0u64, |sum, value| sum.wrapping_add(*value)))
+            .sum::<u64>()
+    };
+    black_box(read());
+    let started = Instant::now();
+    for _ in 0..READ_ROUNDS {
+        black_box(read());
+    }
+    (READ_BYTES * READ_ROUNDS) as f64 / started.elapsed().as_secs_f64()
+}
+
+const MATMUL_SIZES: [usize; 2] = [512, 1024];
+const MATMUL_SECONDS: f64 = 1.0;
+
+/// Floating-point operations per second of square matrices.
+struct MatmulJob {
+    size: usize,
+}
+
+impl Job for MatmulJob {
+    type Output = f64;
+
+    fn run<B: Kernels>(self, device: B::Device) -> f64 {
+        let matrix =
+            || Tensor::<B, 2>::random([self.size, self.size], Distribution::Uniform(-1.0, 1.0), &device);
+        let (a, b) = (matrix(), matrix());
+        // Reading one number back waits for the device.
+        let multiply =
+            || scalar::<B>(Kernels::linear(a.clone(), b.clone(), None).slice([0..1, 0..1]).reshape([1]));
+        multiply();
+        let started = Instant::now();
+        let mut rounds = 0.0;
+        while started.elapsed().as_secs_f64() < MATMUL_SECONDS {
+            black_box(multiply());
+            rounds += 1.0;
+        }
+        rounds * 2.0 * (self.size as f64).powi(3) / started.elapsed().as_secs_f64()
+    }
+}
+
+/// Tokens per second of training steps.
+struct TrainingJob<'a> {
+    config: &'a RunConfig,
+    model: &'a ModelConfig,
+    steps: u32,
+}
+
+impl Job for TrainingJob<'_> {
+    type Output = Result<f64, CliError>;
+
+    fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
+        let settings = self.config.train_config();
+        let batch = batch(settings.batch_size, settings.seq_length, self.model.decoder.vocab_size);
+        let model = Decoder::<B>::init(self.model, settings.seed, &device);
+        let mut trainer = Trainer::new(settings, self.model.clone(), model, device)?;
+        let batches = [batch];
+        trainer.step(&batches)?;
+        let started = Instant::now();
+        for _ in 0..self.steps {
+            trainer.step(&batches)?;
+        }
+        let tokens = batches[0].input_ids.len() * self.steps as usize;
+        Ok(tokens as f64 / started.elapsed().as_secs_f64())
+    }
+}
+
+/// Ids that repeat only after a while, for every backend the same.
+fn batch(batch_size: usize, seq_length: usize, vocab_size: usize) -> TokenBatch {
+    let ids: Vec<u32> =
+        (0..batch_size * seq_length).map(|index| (index * 7919 % vocab_size) as u32).collect();
+    TokenBatch {
+        batch_size,
+        seq_length,
+        targets: ids.clone(),
+        loss_mask: vec![1.0; ids.len()],
+        input_ids: ids,
+    }
+}
+
+const PROMPT_TOKENS: usize = 50;
+
+/// Tokens per second of a prompt, and of what follows it.
+struct DecodeJob<'a> {
+    model: &'a ModelConfig,
+    tokens: usize,
+}
+
+impl Job for DecodeJob<'_> {
+    type Output = Result<[f64; 2], CliError>;
+
+    fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
+        let model = Decoder::<B>::init(self.model, 0, &device);
+        let prompt = batch(1, PROMPT_TOKENS, self.model.decoder.vocab_size).input_ids;
+        let options = GenerateOptions { max_tokens: self.tokens, ..GenerateOptions::default() };
+        let round =
+            || generate(&model, self.model, &prompt, &options, &mut |_| ControlFlow::Continue(()), &device);
+        round()?;
+        let report = round()?;
+        Ok([report.prompt_tokens_per_second(), report.generation_tokens_per_second()])
+    }
 }

@@ -7,7 +7,8 @@ use serde::Serialize;
 use smelt_backend::{BackendReport, survey};
 use smelt_model::ModelConfig;
 use smelt_model::estimate::{
-    InferenceEstimate, InferenceShape, ParameterCount, TrainingEstimate, TrainingShape, inference, parameters, training,
+    InferenceEstimate, InferenceShape, ParameterCount, TrainingEstimate, TrainingShape, inference,
+    parameters, training,
 };
 
 use crate::config::RunConfig;
@@ -104,9 +105,11 @@ fn gather(config: &RunConfig, model: &ModelConfig, backend: Option<&str>) -> Est
     let shape = training_shape(config);
     let needed = training(&model.decoder, shape);
     let capacity = model.decoder.max_position_embeddings;
-    let generation = InferenceShape { batch_size: 1, prompt_length: config.train.seq_length.min(capacity), capacity };
+    let generation =
+        InferenceShape { batch_size: 1, prompt_length: config.train.seq_length.min(capacity), capacity };
     let generation = inference(&model.decoder, generation);
-    let named = |report: &BackendReport| backend.is_none_or(|name| name == "auto" || name == report.name.as_str());
+    let named =
+        |report: &BackendReport| backend.is_none_or(|name| name == "auto" || name == report.name.as_str());
     let backends: Vec<Fit> = survey()
         .into_iter()
         .filter(|report| report.in_build && named(report))
@@ -137,7 +140,9 @@ fn advice(model: &ModelConfig, shape: TrainingShape, free: u64) -> String {
     for batch_size in (1..shape.batch_size).rev() {
         let gradient_accumulation = shape.gradient_accumulation * shape.batch_size.div_ceil(batch_size);
         if fits(TrainingShape { batch_size, gradient_accumulation, ..shape }) {
-            return format!("`--batch-size {batch_size} --gradient-accumulation {gradient_accumulation}` fits");
+            return format!(
+                "`--batch-size {batch_size} --gradient-accumulation {gradient_accumulation}` fits"
+            );
         }
     }
     let mut shorter = TrainingShape { batch_size: 1, ..shape };
@@ -182,8 +187,12 @@ fn page(estimate: &Estimate) -> String {
 }
 
 fn backend_table(fits: &[Fit]) -> String {
-    let columns =
-        [("backend", Align::Left), ("memory free", Align::Right), ("training", Align::Left), ("generation", Align::Left)];
+    let columns = [
+        ("backend", Align::Left),
+        ("memory free", Align::Right),
+        ("training", Align::Left),
+        ("generation", Align::Left),
+    ];
     let word = |fits: Option<bool>| match fits {
         Some(true) => "fits".to_owned(),
         Some(false) => "does not fit".to_owned(),

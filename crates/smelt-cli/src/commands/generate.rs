@@ -36,19 +36,19 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub max_tokens: usize,
     /// Randomness; 0 always takes the likeliest token
-    #[arg(long, value_name = "X", default_value_t = 0.8)]
+    #[arg(long, value_name = "X", default_value_t = 0.8, allow_negative_numbers = true)]
     pub temperature: f64,
     /// Keep the likeliest tokens that together have this probability
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub top_p: Option<f64>,
     /// Keep this many of the likeliest tokens
     #[arg(long, value_name = "N")]
     pub top_k: Option<usize>,
     /// Keep tokens at least this probable, relative to the likeliest
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub min_p: Option<f64>,
     /// Makes tokens that were seen less likely; above 1
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub repetition_penalty: Option<f64>,
     /// End at this text; may be given several times
     #[arg(long, value_name = "TEXT")]
@@ -74,7 +74,11 @@ pub fn run(args: &GenerateArgs, context: &Context) -> Result<(), CliError> {
     let mut closed = None;
     let report = generation.run(selection.name, &mut |text| {
         closed = context.output.stream(text).err();
-        if closed.is_some() || context.interrupt.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if closed.is_some() || context.interrupt.requested() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     })?;
     if let Some(error) = closed {
         return Err(error);
@@ -119,7 +123,8 @@ fn seed_of_the_moment() -> u64 {
 
 fn summary(report: &TextReport, seed: u64) -> String {
     let GenerateReport { prompt_tokens, generated_tokens, .. } = report.report;
-    let memory = report.peak_memory_bytes.map_or(String::new(), |peak| format!("; peak memory {}", bytes(peak)));
+    let memory =
+        report.peak_memory_bytes.map_or(String::new(), |peak| format!("; peak memory {}", bytes(peak)));
     format!(
         "prompt: {prompt_tokens} tokens, {:.1} tokens/s; generation: {generated_tokens} tokens, {:.1} tokens/s{memory}; \
          seed {seed}",

@@ -62,7 +62,8 @@ fn gather(folder: &Path) -> Result<ModelFacts, CliError> {
         parameters += file.shape(name)?.iter().product::<usize>() as u64;
         dtypes.insert(file.dtype(name)?.to_lowercase());
     }
-    let tokenizer = folder.join(TOKENIZER_FILE).is_file().then(|| Tokenizer::from_folder(folder)).transpose()?;
+    let tokenizer =
+        folder.join(TOKENIZER_FILE).is_file().then(|| Tokenizer::from_folder(folder)).transpose()?;
     Ok(ModelFacts {
         folder: folder.to_owned(),
         family: config.family.model_type,

@@ -36,7 +36,8 @@ pub fn run(args: &LogitsArgs, context: &Context) -> Result<(), CliError> {
     let folder = model_folder(&args.model)?;
     let input = TensorFileReader::open(&args.input)?;
     let ids = TokenIds::read(&input, "input_ids")?;
-    let mask = input.contains("attention_mask").then(|| TokenIds::read(&input, "attention_mask")).transpose()?;
+    let mask =
+        input.contains("attention_mask").then(|| TokenIds::read(&input, "attention_mask")).transpose()?;
     if let Some(mask) = mask.as_ref().filter(|mask| mask.shape != ids.shape) {
         return Err(CliError::Usage {
             message: format!("`attention_mask` has shape {:?}, `input_ids` has {:?}", mask.shape, ids.shape),

@@ -74,7 +74,7 @@ pub struct TrainSettings {
     #[arg(long, value_name = "N")]
     pub warmup_steps: Option<u64>,
     /// Highest learning rate
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub learning_rate: Option<f64>,
     /// Micro-batches per optimizer step
     #[arg(long, value_name = "N")]
@@ -95,7 +95,7 @@ pub struct TrainSettings {
     #[arg(long, value_name = "N")]
     pub log_interval: Option<u64>,
     /// Part of the documents held out for validation
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub val_split: Option<f64>,
     /// Seed of weights, data order and dropout
     #[arg(long, value_name = "N")]
@@ -133,7 +133,8 @@ fn plan(args: &TrainArgs) -> Result<(RunConfig, Start), CliError> {
         return Ok((config, start));
     }
     // A run continues with the config that it was started with.
-    let saved = config.checkpoint.output_dir.as_ref().map(|run| run.join(RUN_CONFIG)).filter(|path| path.is_file());
+    let saved =
+        config.checkpoint.output_dir.as_ref().map(|run| run.join(RUN_CONFIG)).filter(|path| path.is_file());
     match saved {
         Some(path) => Ok((resolve(&Sources { config: Some(&path), ..sources })?, start)),
         None => Ok((config, start)),
@@ -195,9 +196,7 @@ impl TrainSettings {
             ("--seed", "train", "seed", self.seed.map(json)),
         ];
         rows.into_iter()
-            .filter_map(|(flag, section, key, value)| {
-                Some(FlagSetting { section, key, value: value?, flag })
-            })
+            .filter_map(|(flag, section, key, value)| Some(FlagSetting { section, key, value: value?, flag }))
             .collect()
     }
 }

@@ -6,6 +6,7 @@
 mod causal;
 mod checks;
 mod golden;
+mod training;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use smelt_backend::{Name, dispatch};
 use self::causal::CausalJob;
 use self::checks::{Check, Checks};
 use self::golden::{Golden, read_meta};
+use self::training::TrainingJob;
 use crate::config::BackendSection;
 use crate::context::Context;
 use crate::error::CliError;
@@ -75,6 +77,10 @@ fn verify(folder: &Path, backend: Name, checks: &mut Checks) -> Result<(), CliEr
         Some("causal") => {
             let golden = Golden::open(folder, meta)?;
             dispatch(backend, CausalJob { golden: &golden, checks })
+        }
+        Some("training") => {
+            let golden = Golden::open(folder, meta)?;
+            dispatch(backend, TrainingJob { golden: &golden, checks })
         }
         Some(kind) => {
             checks.fail(&format!("kind {kind}"), "not supported yet");

@@ -7,7 +7,7 @@ use std::fmt::Display;
 
 use smelt_backend::Name;
 
-use super::error::ConfigError;
+use super::error::{BadValue, ConfigError};
 use super::model;
 use super::sections::{Method, Precision, RunConfig};
 use super::settings::Settings;
@@ -71,7 +71,9 @@ impl Checker<'_> {
 
     fn backend(&self, config: &RunConfig) -> Result<(), ConfigError> {
         let backend = &config.backend;
-        let written = [("name", &backend.name)].into_iter().chain(backend.preference.iter().map(|name| ("preference", name)));
+        let written = [("name", &backend.name)]
+            .into_iter()
+            .chain(backend.preference.iter().map(|name| ("preference", name)));
         for (key, name) in written {
             let known = Name::ALL.map(Name::as_str);
             if known.contains(&name.as_str()) || (key == "name" && name == "auto") {
@@ -79,7 +81,11 @@ impl Checker<'_> {
             }
             let nearest = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
             let list = known.map(|name| format!("`{name}`")).join(", ");
-            let expected = if key == "name" { format!("`auto` or one of {list}") } else { format!("names out of {list}") };
+            let expected = if key == "name" {
+                format!("`auto` or one of {list}")
+            } else {
+                format!("names out of {list}")
+            };
             return Err(self.fault("backend", key, name, expected, nearest.map(|name| (*name).to_owned())));
         }
         Ok(())
@@ -206,14 +212,14 @@ impl Checker<'_> {
         expected: String,
         nearest: Option<String>,
     ) -> ConfigError {
-        ConfigError::Value {
+        ConfigError::Value(Box::new(BadValue {
             origin: self.settings.origin(section, key),
             section: section.to_owned(),
             key: key.to_owned(),
             found: format!("`{found}`"),
             expected,
             nearest,
-        }
+        }))
     }
 }
 
@@ -225,14 +231,16 @@ mod tests {
     const SHAPE: &str = "vocab_size: 512, d_model: 64, n_layers: 2, n_heads: 4, max_seq_len: 1024";
 
     fn fault(text: &str) -> (String, Option<String>) {
-        let settings = Settings::from_yaml(text, &|line| Origin::File { path: "run.yaml".into(), line }).unwrap();
+        let settings =
+            Settings::from_yaml(text, &|line| Origin::File { path: "run.yaml".into(), line }).unwrap();
         let error = check(&settings.typed().unwrap(), &settings).expect_err(text);
         (error.to_string(), error.hint())
     }
 
     /// The nearest right value for a fault in `section`, or beside a right shape.
     fn nearest(section: &str) -> String {
-        let shape = if section.starts_with("model:") { String::new() } else { format!("model: {{{SHAPE}}}\n") };
+        let shape =
+            if section.starts_with("model:") { String::new() } else { format!("model: {{{SHAPE}}}\n") };
         let hint = fault(&format!("{shape}{section}")).1.unwrap();
         hint.split('`').nth(1).unwrap().to_owned()
     }
@@ -251,7 +259,10 @@ mod tests {
     #[test]
     fn a_fault_says_where_what_and_how() {
         let (message, hint) = fault("model:\n  d_model: 770\n  num_attention_heads: 12\n");
-        assert_eq!(message, "run.yaml:2: `model.d_model` is `770`, expected a multiple of `num_attention_heads`, 12");
+        assert_eq!(
+            message,
+            "run.yaml:2: `model.d_model` is `770`, expected a multiple of `num_attention_heads`, 12"
+        );
         assert_eq!(hint.unwrap(), "the nearest right value is `768`");
         let (message, _) = fault("model:\n  d_model: 768\n  n_heads: 12\n");
         assert_eq!(message, "`model.vocab_size` is missing, expected a whole number from 1 to 16777216");

@@ -33,6 +33,24 @@ impl fmt::Display for Origin {
     }
 }
 
+/// A value that its key cannot have.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("{origin}`{section}.{key}` is {found}, expected {expected}")]
+pub struct BadValue {
+    /// Where.
+    pub origin: Origin,
+    /// The section.
+    pub section: String,
+    /// The key.
+    pub key: String,
+    /// The value, in backticks where it is one.
+    pub found: String,
+    /// What it may be.
+    pub expected: String,
+    /// The nearest right value, where one is known.
+    pub nearest: Option<String>,
+}
+
 /// Faults of a run config.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -97,21 +115,8 @@ pub enum ConfigError {
         key: String,
     },
     /// A value that the setting cannot have, alone or beside the others.
-    #[error("{origin}`{section}.{key}` is {found}, expected {expected}")]
-    Value {
-        /// Where.
-        origin: Origin,
-        /// The section.
-        section: String,
-        /// The key.
-        key: String,
-        /// The value, in backticks where it is one.
-        found: String,
-        /// What it may be.
-        expected: String,
-        /// The nearest right value, where one is known.
-        nearest: Option<String>,
-    },
+    #[error(transparent)]
+    Value(Box<BadValue>),
     /// A key that the model's family cannot do without.
     #[error("`{section}.{key}` is missing, expected {expected}")]
     Missing {
@@ -124,7 +129,7 @@ pub enum ConfigError {
     },
     /// The family refuses the shape for another reason.
     #[error("the section `model` describes no model")]
-    Model(#[source] smelt_model::ModelError),
+    Model(#[source] Box<smelt_model::ModelError>),
     /// Two settings that exclude each other.
     #[error("{origin}`{key}` and `{other}` cannot both be given")]
     Excluded {
@@ -149,15 +154,19 @@ impl ConfigError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Read { .. } => Some("`smelt train` without `--config` runs the embedded quick start".to_owned()),
-            Self::Syntax { .. } | Self::NotASection { .. } => {
-                Some("a config is sections of `key: value` lines, indented with spaces; see `configs/`".to_owned())
+            Self::Read { .. } => {
+                Some("`smelt train` without `--config` runs the embedded quick start".to_owned())
             }
-            Self::UnknownSection { hint, .. } | Self::UnknownKey { hint, .. } | Self::Excluded { hint, .. } => {
-                Some(hint.clone())
-            }
+            Self::Syntax { .. } | Self::NotASection { .. } => Some(
+                "a config is sections of `key: value` lines, indented with spaces; see `configs/`".to_owned(),
+            ),
+            Self::UnknownSection { hint, .. }
+            | Self::UnknownKey { hint, .. }
+            | Self::Excluded { hint, .. } => Some(hint.clone()),
             Self::GivenTwice { key, .. } => Some(format!("keep `{key}`")),
-            Self::Value { nearest, .. } => nearest.as_ref().map(|value| format!("the nearest right value is `{value}`")),
+            Self::Value(value) => {
+                value.nearest.as_ref().map(|value| format!("the nearest right value is `{value}`"))
+            }
             Self::Missing { section, key, .. } => Some(format!("add `{key}:` to the section `{section}:`")),
             Self::Model(_) => None,
             Self::BadSet { .. } => Some("for example `--set train.batch_size=4`".to_owned()),

@@ -40,7 +40,9 @@ pub fn suggestion(written: &str, known: &[&str]) -> String {
         .filter(|(distance, name)| *distance <= 2 + name.len() / 4);
     match nearest {
         Some((_, name)) => format!("did you mean `{name}`?"),
-        None => format!("known: {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+        None => {
+            format!("known: {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+        }
     }
 }
 
@@ -101,7 +103,8 @@ mod tests {
 
     #[test]
     fn model_keys_have_their_other_names() {
-        for name in ["d_model", "n_layers", "n_heads", "d_ff", "max_seq_len", "hidden_size", "n_embd", "path"] {
+        for name in ["d_model", "n_layers", "n_heads", "d_ff", "max_seq_len", "hidden_size", "n_embd", "path"]
+        {
             assert!(is_key("model", name), "{name}");
         }
         assert!(model::same_key("d_model", "hidden_size"));

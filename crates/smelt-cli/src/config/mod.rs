@@ -13,7 +13,7 @@ mod settings;
 mod yaml;
 
 pub use check::check_context;
-pub use error::{ConfigError, Origin};
+pub use error::{BadValue, ConfigError, Origin};
 pub use keys::{SECTIONS, keys};
 pub use model::ModelSection;
 pub use sections::{
@@ -26,6 +26,8 @@ use std::path::Path;
 
 use smelt_train::TrainConfig;
 
+use crate::quickstart;
+
 impl RunConfig {
     /// Reads and checks a config file.
     ///
@@ -33,6 +35,12 @@ impl RunConfig {
     /// [`ConfigError`] with file, line and key.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         Self::from_settings(&Settings::from_file(path)?)
+    }
+
+    /// The config of the quick start, to be changed field by field.
+    pub fn quick_start() -> Self {
+        let settings = quickstart::settings().and_then(|settings| Self::from_settings(&settings));
+        settings.expect("a test holds the embedded config to be right")
     }
 
     /// Types and checks settings.
@@ -97,7 +105,9 @@ mod tests {
         config.train.learning_rate = 1.25e-4;
         config.train.min_learning_rate = Some(1e-12);
         config.data.paths = vec!["a b".into(), "c: \"d\"".into()];
-        for (key, value) in [("vocab_size", 512), ("d_model", 64), ("n_layers", 2), ("n_heads", 4), ("n_positions", 256)] {
+        for (key, value) in
+            [("vocab_size", 512), ("d_model", 64), ("n_layers", 2), ("n_heads", 4), ("n_positions", 256)]
+        {
             config.model.set(key, value);
         }
         config.checkpoint.output_dir = Some("runs/x".into());

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use smelt_model::family::FAMILIES;
 use smelt_model::{ModelConfig, ModelError};
 
-use super::error::ConfigError;
+use super::error::{BadValue, ConfigError};
 use super::settings::{Settings, shown};
 
 /// Section `model`.
@@ -42,7 +42,8 @@ impl ModelSection {
 
 /// Names of the section's keys, other names of the same key included.
 pub(super) fn names() -> Vec<&'static str> {
-    let shape = FAMILIES.iter().flat_map(|family| family.section_keys).flat_map(|key| key.names.iter().copied());
+    let shape =
+        FAMILIES.iter().flat_map(|family| family.section_keys).flat_map(|key| key.names.iter().copied());
     let mut names: Vec<&str> = ["path", "model_type"].into_iter().chain(shape).collect();
     names.sort_unstable();
     names.dedup();
@@ -63,8 +64,12 @@ pub(super) fn checked(section: &ModelSection, settings: &Settings) -> Result<Mod
 
 /// Comes before the family's own check because it can name the nearest width.
 fn heads_share_width(section: &ModelSection, settings: &Settings) -> Result<(), ConfigError> {
-    let find = |key| written(section, key).and_then(|(name, value)| Some((name, value.as_u64().filter(|n| *n > 0)?)));
-    let (Some((width_key, width)), Some((heads_key, heads))) = (find("hidden_size"), find("num_attention_heads")) else {
+    let find = |key| {
+        written(section, key).and_then(|(name, value)| Some((name, value.as_u64().filter(|n| *n > 0)?)))
+    };
+    let (Some((width_key, width)), Some((heads_key, heads))) =
+        (find("hidden_size"), find("num_attention_heads"))
+    else {
         return Ok(());
     };
     if width % heads == 0 {
@@ -72,18 +77,23 @@ fn heads_share_width(section: &ModelSection, settings: &Settings) -> Result<(), 
     }
     let (below, above) = (width / heads * heads, width.next_multiple_of(heads));
     let nearest = if below > 0 && width - below <= above - width { below } else { above };
-    Err(ConfigError::Value {
+    Err(ConfigError::Value(Box::new(BadValue {
         origin: settings.origin("model", width_key),
         section: "model".to_owned(),
         key: width_key.to_owned(),
         found: format!("`{width}`"),
         expected: format!("a multiple of `{heads_key}`, {heads}"),
         nearest: Some(nearest.to_string()),
-    })
+    })))
 }
 
+/// The entry that decides `key` of `config.json`, under whatever name it was given.
 fn written<'a>(section: &'a ModelSection, key: &str) -> Option<(&'a str, &'a Value)> {
-    section.shape.iter().find(|(name, _)| same_key(name, key)).map(|(name, value)| (name.as_str(), value))
+    let decides = |name: &str| {
+        let keys = || FAMILIES.iter().flat_map(|family| family.section_keys);
+        same_key(name, key) || keys().any(|known| known.names.contains(&name) && known.writes.contains(&key))
+    };
+    section.shape.iter().find(|(name, _)| decides(name)).map(|(name, value)| (name.as_str(), value))
 }
 
 /// The model crate's complaint with the user's own name of the key and its line.
@@ -93,27 +103,27 @@ fn placed(error: ModelError, section: &ModelSection, settings: &Settings) -> Con
         ModelError::BadValue { key, found, expected } => {
             let (name, value) = written(section, key).unwrap_or((key, &Value::Null));
             let found = if value.is_null() { format!("`{found}`") } else { shown(value) };
-            ConfigError::Value {
+            ConfigError::Value(Box::new(BadValue {
                 origin: settings.origin("model", name),
                 section: section_name,
                 key: name.to_owned(),
                 found,
                 nearest: nearest(value, expected),
                 expected: expected.clone(),
-            }
+            }))
         }
-        ModelError::UnknownFamily { found, available, nearest } => ConfigError::Value {
+        ModelError::UnknownFamily { found, available, nearest } => ConfigError::Value(Box::new(BadValue {
             origin: settings.origin("model", "model_type"),
             section: section_name,
             key: "model_type".to_owned(),
             found: format!("`{found}`"),
             expected: format!("one of {available}"),
             nearest: nearest.clone(),
-        },
+        })),
         ModelError::MissingKey { key, expected } => {
             ConfigError::Missing { section: section_name, key: key.clone(), expected: expected.clone() }
         }
-        _ => ConfigError::Model(error),
+        _ => ConfigError::Model(Box::new(error)),
     }
 }
 
@@ -124,7 +134,9 @@ fn nearest(value: &Value, expected: &str) -> Option<String> {
         return Some(name.to_owned());
     }
     let number = value.as_f64()?;
-    if let Some((least, most)) = expected.strip_prefix("a whole number from ").and_then(|range| range.split_once(" to ")) {
+    if let Some((least, most)) =
+        expected.strip_prefix("a whole number from ").and_then(|range| range.split_once(" to "))
+    {
         let (least, most): (f64, f64) = (least.parse().ok()?, most.parse().ok()?);
         return Some(number.round().clamp(least, most).to_string());
     }

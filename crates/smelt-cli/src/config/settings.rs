@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::error::{ConfigError, Origin};
+use super::error::{BadValue, ConfigError, Origin};
 use super::keys::{SECTIONS, is_key, key_suggestion, suggestion};
 use super::model::{ModelSection, same_key};
 use super::sections::RunConfig;
@@ -74,12 +74,22 @@ impl Settings {
             }
             content => {
                 let node = Node { line: section.line, content };
-                Err(ConfigError::NotASection { origin: place, section: section.name, found: shown(&node.to_json()) })
+                Err(ConfigError::NotASection {
+                    origin: place,
+                    section: section.name,
+                    found: shown(&node.to_json()),
+                })
             }
         }
     }
 
-    fn insert(&mut self, section: &str, written: &str, value: Value, origin: Origin) -> Result<(), ConfigError> {
+    fn insert(
+        &mut self,
+        section: &str,
+        written: &str,
+        value: Value,
+        origin: Origin,
+    ) -> Result<(), ConfigError> {
         known_key(section, written, &origin)?;
         let settings = self.sections.entry(section.to_owned()).or_default();
         if let Some(key) = settings.keys().find(|key| same_key(key, written)) {
@@ -94,7 +104,13 @@ impl Settings {
     ///
     /// # Errors
     /// [`ConfigError`] if there is no such section or key.
-    pub fn set(&mut self, section: &str, written: &str, value: Value, origin: Origin) -> Result<(), ConfigError> {
+    pub fn set(
+        &mut self,
+        section: &str,
+        written: &str,
+        value: Value,
+        origin: Origin,
+    ) -> Result<(), ConfigError> {
         known_section(section, &origin)?;
         known_key(section, written, &origin)?;
         let settings = self.sections.entry(section.to_owned()).or_default();
@@ -185,14 +201,14 @@ impl Settings {
 }
 
 fn wrong_type(section: &str, key: &str, setting: &Setting, expected: String) -> ConfigError {
-    ConfigError::Value {
+    ConfigError::Value(Box::new(BadValue {
         origin: setting.origin.clone(),
         section: section.to_owned(),
         key: key.to_owned(),
         found: shown(&setting.value),
         expected,
         nearest: None,
-    }
+    }))
 }
 
 fn known_section(section: &str, origin: &Origin) -> Result<(), ConfigError> {
@@ -261,7 +277,8 @@ mod tests {
 
     #[test]
     fn layers_replace_single_keys() {
-        let mut settings = settings("backend: ndarray\ntrain:\n  batch_size: 4\n  lr_schedule: constant\n").unwrap();
+        let mut settings =
+            settings("backend: ndarray\ntrain:\n  batch_size: 4\n  lr_schedule: constant\n").unwrap();
         settings.set_from_text("train.batch_size=16").unwrap();
         settings.set_from_text("model.d_model=64").unwrap();
         settings.set_from_text("data.paths=[a, b]").unwrap();
@@ -278,7 +295,10 @@ mod tests {
 
     #[test]
     fn faults_name_file_line_and_key() {
-        assert_eq!(message("train:\n  batch_sise: 4\n"), "run.yaml:2: unknown key `batch_sise` in section `train`");
+        assert_eq!(
+            message("train:\n  batch_sise: 4\n"),
+            "run.yaml:2: unknown key `batch_sise` in section `train`"
+        );
         assert_eq!(message("trian:\n  batch_size: 4\n"), "run.yaml:1: unknown section `trian`");
         assert_eq!(message("train: 4\n"), "run.yaml:1: section `train` expects keys with values, found `4`");
         assert_eq!(

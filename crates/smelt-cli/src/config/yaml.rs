@@ -54,9 +54,9 @@ impl Node {
         match &self.content {
             Content::Scalar(value) => value.clone(),
             Content::Sequence(items) => items.iter().map(Self::to_json).collect(),
-            Content::Mapping(fields) => {
-                Value::Object(fields.iter().map(|field| (field.name.clone(), field.value.to_json())).collect::<Map<_, _>>())
-            }
+            Content::Mapping(fields) => Value::Object(
+                fields.iter().map(|field| (field.name.clone(), field.value.to_json())).collect::<Map<_, _>>(),
+            ),
         }
     }
 }
@@ -126,12 +126,16 @@ impl<'input> Reader<'input> {
 
     fn node(&mut self, event: Event<'input>, span: Span) -> Result<Node, YamlError> {
         let content = match event {
-            Event::Scalar(_, _, anchor, _) | Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _)
+            Event::Scalar(_, _, anchor, _)
+            | Event::SequenceStart(anchor, _)
+            | Event::MappingStart(anchor, _)
                 if anchor != 0 =>
             {
                 return Err(fault(span, "anchors (`&name`) are not supported in a config"));
             }
-            Event::Scalar(_, _, _, Some(_)) | Event::SequenceStart(_, Some(_)) | Event::MappingStart(_, Some(_)) => {
+            Event::Scalar(_, _, _, Some(_))
+            | Event::SequenceStart(_, Some(_))
+            | Event::MappingStart(_, Some(_)) => {
                 return Err(fault(span, "tags (`!name`) are not supported in a config"));
             }
             Event::Scalar(text, ScalarStyle::Plain, _, _) => Content::Scalar(plain_scalar(&text)),
@@ -193,7 +197,8 @@ mod tests {
 
     #[test]
     fn scalars_follow_the_core_schema() {
-        let text = "a: 3\nb: 3e-4\nc: -0.5\nd: yes\ne: true\nf: ~\ng: '3'\nh: 1.2.3\ni: [1, two]\nj: .5\nk: inf";
+        let text =
+            "a: 3\nb: 3e-4\nc: -0.5\nd: yes\ne: true\nf: ~\ng: '3'\nh: 1.2.3\ni: [1, two]\nj: .5\nk: inf";
         assert_eq!(
             json_of(text),
             json!({"a": 3, "b": 3e-4, "c": -0.5, "d": "yes", "e": true, "f": null, "g": "3", "h": "1.2.3",

@@ -8,6 +8,9 @@ use std::collections::BTreeSet;
 
 use super::SamplingOptions;
 
+/// Tokens among which the nucleus of top-p is sought first.
+const FIRST_HEAD: usize = 128;
+
 /// A token that may be drawn.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
@@ -62,16 +65,28 @@ fn keep_top_k(candidates: &mut Vec<Candidate>, k: usize) {
     candidates.retain(|candidate| candidate.logit >= smallest);
 }
 
-/// Drops the least likely tokens as long as they add up to no more than `1 - p`; one always stays.
+/// Keeps the likeliest tokens until they reach `p`, at least one.
+///
+/// Only the head of the distribution is sorted: a nucleus is mostly a small part of the vocabulary.
 fn keep_top_p(candidates: &mut Vec<Candidate>, p: f64) {
-    candidates.sort_unstable_by(|a, b| a.logit.total_cmp(&b.logit).then(b.id.cmp(&a.id)));
+    let likelier = |a: &Candidate, b: &Candidate| b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id));
+    let mut head = FIRST_HEAD;
+    while head < candidates.len() {
+        candidates.select_nth_unstable_by(head, likelier);
+        if candidates[..head].iter().map(|candidate| candidate.probability).sum::<f64>() >= p {
+            break;
+        }
+        head *= 4;
+    }
+    candidates.truncate(head);
+    candidates.sort_unstable_by(likelier);
     let mut sum = 0.0;
-    let beyond = |candidate: &Candidate| {
+    let reaches = |candidate: &Candidate| {
         sum += candidate.probability;
-        sum > 1.0 - p
+        sum >= p
     };
-    let first = candidates.iter().position(beyond).unwrap_or(candidates.len() - 1);
-    candidates.drain(..first);
+    let last = candidates.iter().position(reaches).unwrap_or(candidates.len() - 1);
+    candidates.truncate(last + 1);
     candidates.sort_unstable_by_key(|candidate| candidate.id);
 }
 

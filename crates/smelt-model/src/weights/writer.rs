@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use safetensors::Dtype;
@@ -22,14 +22,20 @@ pub struct TensorFileWriter<'a> {
     metadata: BTreeMap<String, String>,
 }
 
-type Fetch<'a> = Box<dyn FnOnce() -> Cow<'a, [u8]> + 'a>;
-
 struct Pending<'a> {
     name: String,
     dtype: Dtype,
     shape: Vec<usize>,
-    fetch: Fetch<'a>,
+    fetch: Box<dyn FnOnce() -> Values<'a> + 'a>,
 }
+
+enum Values<'a> {
+    F32(Cow<'a, [f32]>),
+    I64(&'a [i64]),
+}
+
+/// Values turned into bytes at a time, so that no tensor exists twice on the host.
+const CHUNK: usize = 1 << 16;
 
 impl<'a> TensorFileWriter<'a> {
     /// A file without tensors, marked as `format: pt` like every file that transformers reads.
@@ -50,12 +56,12 @@ impl<'a> TensorFileWriter<'a> {
         shape: &[usize],
         values: impl FnOnce() -> Cow<'a, [f32]> + 'a,
     ) {
-        self.add(name.into(), Dtype::F32, shape, move || dtype::f32_bytes(&values()).into());
+        self.add(name.into(), Dtype::F32, shape, move || Values::F32(values()));
     }
 
     /// Adds i64 tensor `name`, row-major.
     pub fn add_i64(&mut self, name: impl Into<String>, shape: &[usize], values: &'a [i64]) {
-        self.add(name.into(), Dtype::I64, shape, move || dtype::i64_bytes(values).into());
+        self.add(name.into(), Dtype::I64, shape, move || Values::I64(values));
     }
 
     /// Writes everything to `path`, which is replaced only once the new file is whole and on disk.
@@ -76,23 +82,17 @@ impl<'a> TensorFileWriter<'a> {
             file.write_all(&(header.len() as u64).to_le_bytes())?;
             file.write_all(&header)?;
             for tensor in self.tensors {
-                let expected = tensor.bytes();
-                let bytes = (tensor.fetch)();
-                assert_eq!(bytes.len(), expected, "bytes of tensor `{}`", tensor.name);
-                file.write_all(&bytes)?;
+                let expected = tensor.elements();
+                let values = (tensor.fetch)();
+                assert_eq!(values.len(), expected, "values of tensor `{}`", tensor.name);
+                values.write(file)?;
             }
             Ok(())
         })
         .map_err(ModelError::io("write", path))
     }
 
-    fn add(
-        &mut self,
-        name: String,
-        dtype: Dtype,
-        shape: &[usize],
-        fetch: impl FnOnce() -> Cow<'a, [u8]> + 'a,
-    ) {
+    fn add(&mut self, name: String, dtype: Dtype, shape: &[usize], fetch: impl FnOnce() -> Values<'a> + 'a) {
         self.tensors.push(Pending { name, dtype, shape: shape.to_vec(), fetch: Box::new(fetch) });
     }
 
@@ -115,7 +115,31 @@ impl<'a> TensorFileWriter<'a> {
 }
 
 impl Pending<'_> {
+    fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
     fn bytes(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.dtype.bitsize() / 8
+        self.elements() * self.dtype.bitsize() / 8
+    }
+}
+
+impl Values<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::I64(values) => values.len(),
+        }
+    }
+
+    fn write(&self, file: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::F32(values) => {
+                values.chunks(CHUNK).try_for_each(|part| file.write_all(&dtype::f32_bytes(part)))
+            }
+            Self::I64(values) => {
+                values.chunks(CHUNK).try_for_each(|part| file.write_all(&dtype::i64_bytes(part)))
+            }
+        }
     }
 }

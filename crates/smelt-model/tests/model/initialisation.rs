@@ -65,10 +65,6 @@ fn deterministic<B: Kernels>(device: &B::Device) {
     assert_ne!(large["layers.0.mlp.up_proj.weight"].1, large["layers.1.mlp.up_proj.weight"].1);
     let other = values::<B>(1, 4, device).0;
     assert_ne!(small["embed_tokens.weight"].1, other["embed_tokens.weight"].1);
-    // The same on every backend and machine, but for the last bits of the logarithm.
-    let first: Vec<f32> = small["embed_tokens.weight"].1.iter().take(4).copied().collect();
-    let host = values::<B>(1, 3, device).0["embed_tokens.weight"].1[..4].to_vec();
-    assert_eq!(first, host);
 }
 
 fn names<B: Kernels>(device: &B::Device) {

@@ -51,7 +51,8 @@ impl<'a> Reporter<'a> {
         match event {
             TrainEvent::Selected(selection) => self.note(&selection.to_string()),
             TrainEvent::Read { documents, text_bytes, skipped } => {
-                let left_out = if skipped.total() > 0 { format!("; left out: {skipped}") } else { String::new() };
+                let left_out =
+                    if skipped.total() > 0 { format!("; left out: {skipped}") } else { String::new() };
                 self.note(&format!("data: {documents} documents, {}{left_out}", bytes(*text_bytes)));
             }
             TrainEvent::Preparing(progress) => self.preparing(*progress),
@@ -95,7 +96,8 @@ impl<'a> Reporter<'a> {
             }
             PrepareProgress::Encoding { done_bytes, total_bytes, .. } => {
                 let output = self.context.output;
-                let bar = self.progress.get_or_insert_with(|| Progress::start(output, "tokenize", total_bytes, 0));
+                let bar =
+                    self.progress.get_or_insert_with(|| Progress::start(output, "tokenize", total_bytes, 0));
                 bar.advance(done_bytes, || bytes(done_bytes));
             }
         }
@@ -105,10 +107,14 @@ impl<'a> Reporter<'a> {
         self.progress = None;
         let RunFacts { train_tokens, val_tokens, vocab_size, max_steps, first_step, .. } = *facts;
         let (trained, validated) = (count(train_tokens), count(val_tokens));
-        self.note(&format!("tokens: {trained} to train on, {validated} to validate on, vocabulary {vocab_size}"));
+        self.note(&format!(
+            "tokens: {trained} to train on, {validated} to validate on, vocabulary {vocab_size}"
+        ));
         if vocab_size < facts.requested_vocab_size {
             let wanted = facts.requested_vocab_size;
-            self.note(&format!("vocabulary: the text has no more than {vocab_size} pieces of the {wanted} asked for"));
+            self.note(&format!(
+                "vocabulary: the text has no more than {vocab_size} pieces of the {wanted} asked for"
+            ));
         }
         let (parameters, memory) = (count(facts.parameters), bytes(facts.estimated_bytes));
         self.note(&format!("model: {}, {parameters} parameters; about {memory} of memory", facts.family));
@@ -174,7 +180,8 @@ pub fn result(summary: &TrainSummary, config: &RunConfig, context: &Context) -> 
         output.line(&format!("checkpoint: {}", checkpoint.display()))?;
     }
     output.line(&format!("\nsample:\n{}", indented(&sample)))?;
-    let (smelt, prompt) = (invocation(), if config.data.embedded { " --prompt '#!/usr/bin/env bash'" } else { "" });
+    let (smelt, prompt) =
+        (invocation(), if config.data.embedded { " --prompt '#!/usr/bin/env bash'" } else { "" });
     output.line(&format!(
         "\nnext:\n  {smelt} generate --model {run}{prompt}\n  {smelt} train --data PATH... --output runs/mine\n  {smelt} --help"
     ))
@@ -187,7 +194,12 @@ fn sample(summary: &TrainSummary, config: &RunConfig) -> Result<String, CliError
         model: summary.checkpoint.clone().unwrap_or_else(|| summary.run.clone()),
         prompt: prompt.clone(),
         max_tokens: SAMPLE_TOKENS,
-        sampling: SamplingOptions { temperature: 0.8, top_k: Some(40), seed: config.train.seed, ..Default::default() },
+        sampling: SamplingOptions {
+            temperature: 0.8,
+            top_k: Some(40),
+            seed: config.train.seed,
+            ..Default::default()
+        },
         stop: Vec::new(),
     };
     let generation = Generation::prepare(&request)?;
@@ -197,7 +209,11 @@ fn sample(summary: &TrainSummary, config: &RunConfig) -> Result<String, CliError
 }
 
 fn indented(text: &str) -> String {
-    text.trim_end().lines().map(|line| format!("  {line}").trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    text.trim_end()
+        .lines()
+        .map(|line| format!("  {line}").trim_end().to_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// How the user started the program: through cargo, or by name.
@@ -206,7 +222,8 @@ pub fn invocation() -> String {
     if std::env::var_os("CARGO").is_none() {
         return "smelt".to_owned();
     }
-    let features: Vec<&str> = in_build().into_iter().map(|name| name.as_str()).filter(|name| *name != "cpu").collect();
+    let features: Vec<&str> =
+        in_build().into_iter().map(|name| name.as_str()).filter(|name| *name != "cpu").collect();
     match features.as_slice() {
         [] => "cargo run --release --".to_owned(),
         features => format!("cargo run --release --features {} --", features.join(",")),

@@ -97,7 +97,12 @@ impl<B: Kernels> Causal<'_, B> {
         let hidden = self.hidden(&ids, Some(&mask), positions.as_deref());
         if self.golden.contains(&tensor("loss")) {
             let loss = self.loss(hidden.clone(), &ids, &mask);
-            self.checks.close(&tensor("loss"), &[loss], &self.golden.floats(&tensor("loss"))?, self.loss_tolerance());
+            self.checks.close(
+                &tensor("loss"),
+                &[loss],
+                &self.golden.floats(&tensor("loss"))?,
+                self.loss_tolerance(),
+            );
         }
         let logits = to_host(self.model.logits(hidden));
         let kept = kept(mask.row(1));
@@ -116,7 +121,8 @@ impl<B: Kernels> Causal<'_, B> {
 
     fn other_lengths(&mut self) -> Result<(), CliError> {
         let names = self.golden.names();
-        let lengths = names.iter().filter_map(|name| name.strip_suffix(".input_ids")).filter(|name| is_length(name));
+        let lengths =
+            names.iter().filter_map(|name| name.strip_suffix(".input_ids")).filter(|name| is_length(name));
         for length in lengths {
             let ids = self.golden.ids(&format!("{length}.input_ids"))?;
             let logits = to_host(self.model.logits(self.hidden(&ids, None, None)));
@@ -159,7 +165,8 @@ impl<B: Kernels> Causal<'_, B> {
 
     fn hidden(&self, ids: &TokenIds, mask: Option<&TokenIds>, positions: Option<&[u32]>) -> Tensor<B, 3> {
         let mut input = ForwardInput::new(int_tensor::<B, 2>(&ids.values, ids.shape, &self.device));
-        input.position_ids = positions.map(|positions| int_tensor::<B, 2>(positions, ids.shape, &self.device));
+        input.position_ids =
+            positions.map(|positions| int_tensor::<B, 2>(positions, ids.shape, &self.device));
         input.attention_mask = mask.map(|mask| {
             let values = mask.values.iter().map(|&keep| keep as f32).collect();
             float_tensor::<B, 2>(values, mask.shape, &self.device)
@@ -244,10 +251,14 @@ mod tests {
 
     #[test]
     fn tensors_that_no_check_reads_are_unknown() {
-        for name in ["logits", "hidden.3", "left.position_ids", "len65.logits", "batch.ids", "right.logits_row1"] {
+        for name in
+            ["logits", "hidden.3", "left.position_ids", "len65.logits", "batch.ids", "right.logits_row1"]
+        {
             assert!(is_known(name), "{name}");
         }
-        for name in ["logits_native_dtype", "hidden.last", "left.ids", "length.logits", "greedy_long.ids", "other"] {
+        for name in
+            ["logits_native_dtype", "hidden.last", "left.ids", "length.logits", "greedy_long.ids", "other"]
+        {
             assert!(!is_known(name), "{name}");
         }
     }

@@ -54,7 +54,9 @@ impl Checks {
 
     fn within(&mut self, check: &str, errors: impl Iterator<Item = f64>, tolerance: f64) {
         // A NaN would lose every comparison, so it counts as infinite.
-        let largest = errors.map(f64::abs).fold(0.0, |most, error| if error.is_nan() { f64::INFINITY } else { error.max(most) });
+        let largest = errors
+            .map(f64::abs)
+            .fold(0.0, |most, error| if error.is_nan() { f64::INFINITY } else { error.max(most) });
         self.push(check, Some(largest), Some(tolerance), largest <= tolerance, None);
     }
 
@@ -63,7 +65,9 @@ impl Checks {
         let parting = found.iter().zip(expected).position(|(a, b)| a != b);
         let note = match parting {
             Some(at) => Some(format!("element {at} is {}, expected {}", found[at], expected[at])),
-            None if found.len() != expected.len() => Some(format!("{} elements, expected {}", found.len(), expected.len())),
+            None if found.len() != expected.len() => {
+                Some(format!("{} elements, expected {}", found.len(), expected.len()))
+            }
             None => None,
         };
         self.push(check, None, None, note.is_none(), note);
@@ -92,7 +96,14 @@ impl Checks {
         }
     }
 
-    fn push(&mut self, check: &str, error: Option<f64>, tolerance: Option<f64>, passed: bool, note: Option<String>) {
+    fn push(
+        &mut self,
+        check: &str,
+        error: Option<f64>,
+        tolerance: Option<f64>,
+        passed: bool,
+        note: Option<String>,
+    ) {
         let (folder, check) = (self.folder.clone(), check.to_owned());
         self.rows.push(Check { folder, check, error, tolerance, passed, note });
     }

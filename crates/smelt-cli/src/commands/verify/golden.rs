@@ -24,7 +24,8 @@ pub struct Golden {
 /// [`CliError::Io`] or [`CliError::Json`].
 pub fn read_meta(folder: &Path) -> Result<Value, CliError> {
     let path = folder.join("meta.json");
-    let text = std::fs::read(&path).map_err(|source| CliError::Io { action: "read", path: path.clone(), source })?;
+    let text =
+        std::fs::read(&path).map_err(|source| CliError::Io { action: "read", path: path.clone(), source })?;
     serde_json::from_slice(&text).map_err(|source| CliError::Json { path, source })
 }
 
@@ -63,9 +64,14 @@ impl Golden {
         TokenIds::read(&self.tensors, name)
     }
 
-    /// A tensor of whole numbers of any shape, row-major.
-    pub fn integers(&self, name: &str) -> Result<Vec<i64>, CliError> {
-        Ok(self.tensors.i64(name)?)
+    /// A tensor of numbers of 0 or more, of any shape, row-major.
+    pub fn whole_numbers(&self, name: &str) -> Result<Vec<u32>, CliError> {
+        let bad = |value| CliError::BadTensor { name: name.to_owned(), found: format!("the value {value}") };
+        self.tensors
+            .i64(name)?
+            .into_iter()
+            .map(|value| u32::try_from(value).map_err(|_| bad(value)))
+            .collect()
     }
 
     /// A tolerance of `meta.json`, or the usual one.

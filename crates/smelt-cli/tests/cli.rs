@@ -1,0 +1,16 @@
+//! The binary as a user sees it: exit codes, stdout and stderr.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "cli/faults.rs"]
+mod faults;
+#[path = "cli/flags.rs"]
+mod flags;
+#[path = "cli/memory.rs"]
+mod memory;
+#[path = "cli/runs.rs"]
+mod runs;
+#[path = "cli/smelt.rs"]
+mod smelt;
+#[path = "cli/verify.rs"]
+mod verify;

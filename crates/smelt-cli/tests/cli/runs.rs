@@ -1,0 +1,237 @@
+//! Whole runs of a model small enough for a test.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::smelt::Place;
+
+/// Two blocks of width 32 on the embedded corpus.
+const CONFIG: &str = "\
+model: {vocab_size: 300, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, max_position_embeddings: 32, dropout: 0.1}
+data: {embedded: true}
+train: {batch_size: 4, seq_length: 32, max_steps: 30, warmup_steps: 2, learning_rate: 5.0e-3, eval_interval: 10, eval_batches: 4}
+checkpoint: {output_dir: run, save_interval: 10, keep_last: 2}
+";
+
+/// The run of [`CONFIG`], finished.
+fn trained() -> Place {
+    let place = Place::new();
+    place.write("nano.yaml", CONFIG);
+    place.done(&["train", "--config", "nano.yaml", "--backend", "cpu", "--quiet"]);
+    place
+}
+
+fn weights(place: &Place, run: &str, step: u64) -> Vec<u8> {
+    fs::read(place.path(run).join(format!("checkpoints/step-{step:08}/model.safetensors"))).unwrap()
+}
+
+#[test]
+fn a_run_trains_samples_and_says_what_is_next() {
+    let place = Place::new();
+    place.write("nano.yaml", CONFIG);
+    let ran = place.done(&["train", "--config", "nano.yaml", "--backend", "cpu"]);
+    for part in [
+        "finished: 30 steps; validation loss",
+        "checkpoint: run/checkpoints/step-00000030",
+        "sample:\n  #!/usr/bin/env bash\n",
+        "smelt generate --model run",
+    ] {
+        assert!(ran.stdout.contains(part), "{part}\n{}", ran.stdout);
+    }
+    for part in ["backend: cpu", "step 10: validation loss", "step 20/30", "saved run/checkpoints"] {
+        assert!(ran.stderr.contains(part), "{part}\n{}", ran.stderr);
+    }
+    assert!(!place.path("run/checkpoints/step-00000010").exists(), "`keep_last` is 2");
+
+    let again = place.smelt(&["train", "--config", "nano.yaml"]);
+    assert_eq!(again.code, Some(1));
+    assert!(
+        again
+            .stderr
+            .starts_with("error: `run` already holds a run\n  hint: continue it with `--resume auto`"),
+        "{}",
+        again.stderr
+    );
+    let resumed = place.done(&["train", "--resume", "auto", "--output", "run", "--quiet"]);
+    assert!(resumed.stdout.starts_with("this run was finished before: 30 steps"), "{}", resumed.stdout);
+    let conflict =
+        place.smelt(&["train", "--resume", "auto", "--output", "run", "--max-steps", "40", "--quiet"]);
+    assert_eq!(conflict.code, Some(1));
+    assert!(conflict.stderr.contains("with `max_steps` 30, this run has 40"), "{}", conflict.stderr);
+    place.done(&["train", "--config", "nano.yaml", "--overwrite", "--max-steps", "5", "--quiet"]);
+    assert!(place.path("run/checkpoints/step-00000005").exists());
+}
+
+#[test]
+fn training_learns_and_reports_json_lines() {
+    let place = Place::new();
+    place.write("nano.yaml", CONFIG);
+    let args = ["train", "--config", "nano.yaml", "--json", "--backend", "cpu", "--log-interval", "1"];
+    let ran = place.done(&args);
+    let losses: Vec<f64> = ran
+        .records()
+        .iter()
+        .filter(|record| record["kind"] == "train")
+        .map(|record| record["loss"].as_f64().unwrap())
+        .collect();
+    assert_eq!(losses.len(), 30);
+    let done = ran.record("done");
+    let (first, last) = (losses[0], done["loss"].as_f64().unwrap());
+    // An untrained model is near ln(300) = 5.7.
+    assert!((5.3..6.2).contains(&first) && last < first - 0.7, "{first} to {last}");
+    assert!(done["sample"].as_str().unwrap().starts_with("#!/usr/bin/env bash\n#"));
+}
+
+#[test]
+fn a_killed_run_continues_to_the_same_weights() {
+    let whole = trained();
+    let place = Place::new();
+    place.write("nano.yaml", CONFIG);
+    let args = ["train", "--config", "nano.yaml", "--backend", "cpu", "--save-interval", "3", "--quiet"];
+    for kills in 0..4 {
+        let args = if kills == 0 { args.to_vec() } else { [&args[..], &["--resume", "auto"]].concat() };
+        let mut child = place.command(&args).stdout(Stdio::null()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let steps_before = newest(&place.path("run"));
+        while newest(&place.path("run")) <= steps_before && child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "no checkpoint in a minute");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(newest(&place.path("run")) < Some(30), "killed too late to show anything");
+    place.done(&[&args[..], &["--resume", "auto"]].concat());
+    assert!(weights(&place, "run", 30) == weights(&whole, "run", 30), "resumed weights differ");
+}
+
+/// Steps of the newest checkpoint.
+fn newest(run: &Path) -> Option<u64> {
+    let names = fs::read_dir(run.join("checkpoints")).ok()?.flatten().map(|entry| entry.file_name());
+    names.filter_map(|name| name.to_str()?.strip_prefix("step-")?.parse().ok()).max()
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_says_how_to_continue() {
+    let place = Place::new();
+    place.write("nano.yaml", CONFIG);
+    let args = ["train", "--config", "nano.yaml", "--backend", "cpu", "--max-steps", "100000"];
+    let child = place.command(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while newest(&place.path("run")).is_none() {
+        assert!(Instant::now() < deadline, "no checkpoint in a minute");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains(
+            "error: stopped by Ctrl-C\n  hint: continue with `smelt train --resume auto --output run`"
+        ),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn data_of_ones_own_names_the_run_and_its_vocabulary() {
+    let place = Place::new();
+    for index in 0..20 {
+        let text: String =
+            (0..60).map(|line| format!("echo \"script {index} says {}\"\n", line * index)).collect();
+        place.write(&format!("scripts/{index}.sh"), &text);
+    }
+    let shape =
+        "model.hidden_size=32 model.num_hidden_layers=1 model.num_attention_heads=2 train.warmup_steps=1";
+    let mut args =
+        vec!["train", "--data", "scripts", "--backend", "cpu", "--max-steps", "2", "--seq-length", "16"];
+    for set in shape.split(' ') {
+        args.extend(["--set", set]);
+    }
+    let ran = place.done(&args);
+    assert!(ran.stderr.contains("data: 20 documents"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("vocabulary: the text has no more than"), "{}", ran.stderr);
+    assert!(place.path("runs/scripts/run.yaml").is_file());
+
+    // A model folder is a start for another run, with its own tokenizer.
+    let args = [
+        "train",
+        "--model",
+        "runs/scripts",
+        "--data",
+        "scripts",
+        "--output",
+        "tuned",
+        "--backend",
+        "cpu",
+        "--max-steps",
+        "1",
+        "--seq-length",
+        "16",
+        "--warmup-steps",
+        "0",
+        "--quiet",
+    ];
+    place.done(&args);
+    let vocabulary = |run: &str| place.done(&["info", run, "--json"]).records()[0]["vocab_size"].clone();
+    assert_eq!(vocabulary("tuned"), vocabulary("runs/scripts"));
+}
+
+#[test]
+fn a_trained_model_can_be_used() {
+    let place = trained();
+    let ran = place.done(&[
+        "generate",
+        "--model",
+        "run",
+        "--prompt",
+        "#!/usr",
+        "--max-tokens",
+        "12",
+        "--seed",
+        "3",
+    ]);
+    assert!(ran.stderr.contains("generation: 12 tokens") && ran.stderr.contains("seed 3"), "{}", ran.stderr);
+    let greedy = |extra: &[&str]| {
+        let args = [
+            "generate",
+            "--model",
+            "run",
+            "--prompt",
+            "#!/usr",
+            "--max-tokens",
+            "9",
+            "--temperature",
+            "0",
+            "--json",
+        ];
+        place.done(&[&args[..], extra].concat()).records()[0]["text"].as_str().unwrap().to_owned()
+    };
+    let text = greedy(&[]);
+    assert_eq!(text, greedy(&["--seed", "9"]), "greedy decoding knows no seed");
+    let (kept, rest) = text.split_at(text.char_indices().nth(3).unwrap().0);
+    let stop: String = rest.chars().take(2).collect();
+    assert_eq!(greedy(&["--stop", &stop]), &text[..text.find(&stop).unwrap()]);
+    assert!(!kept.is_empty());
+
+    let facts = &place.done(&["info", "run", "--json"]).records()[0];
+    assert_eq!((&facts["family"], &facts["vocab_size"]), (&"gpt2".into(), &300.into()));
+    assert!(place.done(&["info", "run"]).stdout.contains("parameters"));
+}
+
+#[test]
+fn damaged_weights_are_named() {
+    let place = trained();
+    let file = place.path("run/checkpoints/step-00000030/model.safetensors");
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let ran = place.smelt(&["generate", "--model", "run", "--prompt", "a", "--quiet"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.starts_with("error: ") && ran.stderr.contains("model.safetensors"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("\n  cause: "), "{}", ran.stderr);
+}

@@ -2,6 +2,7 @@
 //!
 //! `RUN/run.yaml` is the config, `RUN/data` the tokenized corpus, `RUN/checkpoints` the model folders.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use smelt_model::CONFIG_FILE;
@@ -17,16 +18,11 @@ pub const DATA: &str = "data";
 /// The model folder that `path` means: itself, or the newest checkpoint of a run.
 ///
 /// # Errors
-/// [`CliError::NoModel`] if it is neither.
+/// [`CliError::NoModel`] if it is neither, [`CliError::Io`] if there is no such folder.
 pub fn model_folder(path: &Path) -> Result<PathBuf, CliError> {
     if path.join(CONFIG_FILE).is_file() {
         return Ok(path.to_owned());
     }
-    Checkpoints::new(path, Vec::new()).newest().ok_or_else(|| {
-        let expected = match path.is_dir() {
-            true => "`config.json`, or `checkpoints/` of a run",
-            false => "a folder",
-        };
-        CliError::NoModel { folder: path.to_owned(), expected: expected.to_owned() }
-    })
+    fs::read_dir(path).map_err(|source| CliError::Io { action: "read", path: path.to_owned(), source })?;
+    Checkpoints::new(path, Vec::new()).newest().ok_or_else(|| CliError::NoModel { folder: path.to_owned() })
 }

@@ -11,6 +11,7 @@ mod dataset;
 mod error;
 mod folders;
 mod generation;
+mod hint;
 mod interrupt;
 mod logging;
 mod output;

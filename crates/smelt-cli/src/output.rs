@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use serde::Serialize;
 
 use crate::error::CliError;
+use crate::hint::hint;
 
 /// What the user wants to see.
 #[derive(Debug, Clone, Copy, Default)]
@@ -88,8 +89,8 @@ fn rendered(error: &CliError) -> String {
         }
         cause = current.source();
     }
-    if let Some(hint) = error.hint() {
-        text += &format!("  hint: {hint}\n");
+    if let Some(way_out) = hint(error) {
+        text += &format!("  hint: {way_out}\n");
     }
     text
 }

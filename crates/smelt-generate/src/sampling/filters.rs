@@ -8,9 +8,6 @@ use std::collections::BTreeSet;
 
 use super::SamplingOptions;
 
-/// Tokens among which the nucleus of top-p is sought first.
-const FIRST_HEAD: usize = 128;
-
 /// A token that may be drawn.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
@@ -66,20 +63,11 @@ fn keep_top_k(candidates: &mut Vec<Candidate>, k: usize) {
 }
 
 /// Keeps the likeliest tokens until they reach `p`, at least one.
-///
-/// Only the head of the distribution is sorted: a nucleus is mostly a small part of the vocabulary.
 fn keep_top_p(candidates: &mut Vec<Candidate>, p: f64) {
-    let likelier = |a: &Candidate, b: &Candidate| b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id));
-    let mut head = FIRST_HEAD;
-    while head < candidates.len() {
-        candidates.select_nth_unstable_by(head, likelier);
-        if candidates[..head].iter().map(|candidate| candidate.probability).sum::<f64>() >= p {
-            break;
-        }
-        head *= 4;
-    }
-    candidates.truncate(head);
-    candidates.sort_unstable_by(likelier);
+    // All tokens below this together stay under `1 - p`: most of a vocabulary need not be sorted.
+    let negligible = (1.0 - p) / candidates.len() as f64;
+    candidates.retain(|candidate| candidate.probability >= negligible);
+    candidates.sort_unstable_by(|a, b| b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id)));
     let mut sum = 0.0;
     let reaches = |candidate: &Candidate| {
         sum += candidate.probability;

@@ -1,0 +1,135 @@
+//! What a user can do about an error: the last line of a message.
+//!
+//! Errors of the other crates say what is wrong; what helps depends on the commands and flags, which only
+//! this crate knows.
+
+use std::error::Error;
+use std::io;
+
+use smelt_backend::{BackendError, in_build};
+use smelt_data::DataError;
+use smelt_generate::GenerateError;
+use smelt_model::ModelError;
+use smelt_train::TrainError;
+
+use crate::error::CliError;
+
+/// The way out of `error`, where one is known.
+pub fn hint(error: &CliError) -> Option<String> {
+    specific(error).or_else(|| io_kind(error).and_then(of_system))
+}
+
+fn specific(error: &CliError) -> Option<String> {
+    let hint = match error {
+        CliError::Config(error) => return error.hint(),
+        CliError::Backend(error) => return Some(of_backend(error)),
+        CliError::Data(error) | CliError::Train(TrainError::Data(error)) => return of_data(error),
+        CliError::Model(error) | CliError::Train(TrainError::Model(error)) => return of_model(error),
+        CliError::Train(error) => return of_training(error),
+        CliError::Usage { hint, .. } => return Some(hint.clone()),
+        CliError::Interrupted { hint } => return hint.clone(),
+        CliError::RunExists { .. } => {
+            "continue it with `--resume auto`, keep it with another `--output`, or replace it with `--overwrite`"
+        }
+        CliError::NoModel { .. } => "train one with `smelt train`, or give another `--model`",
+        CliError::VocabularyTooSmall { tokenizer, .. } => {
+            return Some(format!(
+                "set `--set model.vocab_size={tokenizer}`, or with `--model` use data of that model's own tokenizer"
+            ));
+        }
+        CliError::Generate(GenerateError::PromptTooLong { .. }) | CliError::TooLong { .. } => {
+            "shorten it, or use a model with a longer context"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn of_backend(error: &BackendError) -> String {
+    match error {
+        BackendError::UnknownName { .. } => "`smelt backends` lists them".to_owned(),
+        BackendError::NotInBuild { name } => {
+            let others = in_build().into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(" or ");
+            format!("rebuild with `cargo run --release --features {name} -- ...`, or use {others}")
+        }
+        BackendError::Unusable { .. } => {
+            "`smelt backends` shows what works here; `auto` falls back".to_owned()
+        }
+        BackendError::NoneLeft { .. } => {
+            "`smelt doctor` shows more; a smaller model or batch needs less memory".to_owned()
+        }
+    }
+}
+
+fn of_data(error: &DataError) -> Option<String> {
+    let hint = match error {
+        DataError::NoDocuments { .. } => {
+            "`--data` takes text files, `.jsonl` with a `text` per line, and folders of them"
+        }
+        DataError::TooFewTokens { .. } => "give more text, or a smaller `--seq-length`",
+        DataError::Disagrees { .. } | DataError::PartialToken { .. } | DataError::BadMeta { .. } => {
+            "the prepared data is damaged; prepare it again with `--overwrite` or another `--output`"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn of_model(error: &ModelError) -> Option<String> {
+    let hint = match error {
+        ModelError::Safetensors { .. } | ModelError::BadIndex { .. } => {
+            "the file is cut or damaged; copy it again, or use an older checkpoint of the run"
+        }
+        ModelError::Json { .. } | ModelError::MissingKey { .. } | ModelError::BadValue { .. } => {
+            "check the model's `config.json`"
+        }
+        ModelError::Mismatch { .. } => "check that `config.json` and the weights are of the same model",
+        ModelError::NoWeights { .. } => "weights are read from safetensors files",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn of_training(error: &TrainError) -> Option<String> {
+    let hint = match error {
+        TrainError::Conflict { key, saved, .. } if !saved.starts_with('{') => {
+            format!("continue with `{key}` {saved}, or start anew with another `--output`")
+        }
+        TrainError::Conflict { .. } => "a run continues on the same model and data; start anew with another `--output`".to_owned(),
+        TrainError::NonFinite { .. } => {
+            "a lower `--learning-rate` or a longer `--warmup-steps` helps; `--resume auto` continues before it".to_owned()
+        }
+        TrainError::State { .. } | TrainError::OptimizerMismatch { .. } => {
+            "resume from an older checkpoint with `--resume RUN/checkpoints/step-N`".to_owned()
+        }
+        _ => return None,
+    };
+    Some(hint)
+}
+
+/// The first system error in the chain.
+fn io_kind(error: &CliError) -> Option<io::ErrorKind> {
+    let mut cause = error.source();
+    while let Some(current) = cause {
+        if let Some(error) = current.downcast_ref::<io::Error>() {
+            return Some(error.kind());
+        }
+        cause = current.source();
+    }
+    None
+}
+
+fn of_system(kind: io::ErrorKind) -> Option<String> {
+    let hint = match kind {
+        io::ErrorKind::NotFound => "check the path; it is taken from the current folder",
+        io::ErrorKind::PermissionDenied => "check who may read or write it, or choose another folder",
+        io::ErrorKind::ReadOnlyFilesystem => "the disk is mounted read-only; choose another folder",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "the disk is full; what was saved before is intact. Free some space and continue with `--resume auto`"
+        }
+        io::ErrorKind::NotADirectory => "a file stands where a folder is expected",
+        io::ErrorKind::IsADirectory => "a folder stands where a file is expected",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}

@@ -20,10 +20,10 @@ pub struct Context {
 }
 
 impl Context {
-    /// The surroundings that the user's options describe.
-    pub fn new(options: &GlobalOptions, interrupt: Interrupt) -> Self {
+    /// The surroundings that the user's options describe; listens for Ctrl-C from here on.
+    pub fn new(options: &GlobalOptions) -> Self {
         let output = Output { json: options.json, quiet: options.quiet };
-        Self { output, interrupt, backend: options.backend.clone() }
+        Self { output, interrupt: Interrupt::install(output), backend: options.backend.clone() }
     }
 
     /// Selects a backend and says which, with the reasons against those before it.

@@ -3,11 +3,14 @@
 //! `RUN/run.yaml` is the config, `RUN/data` the tokenized corpus, `RUN/checkpoints` the model folders.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use smelt_model::CONFIG_FILE;
-use smelt_train::Checkpoints;
+use smelt_model::weights::write_atomic;
+use smelt_train::{CHECKPOINTS, Checkpoints, METRICS_FILE};
 
+use crate::config::RunConfig;
 use crate::error::CliError;
 
 /// The resolved config of a run.
@@ -25,4 +28,45 @@ pub fn model_folder(path: &Path) -> Result<PathBuf, CliError> {
     }
     fs::read_dir(path).map_err(|source| CliError::Io { action: "read", path: path.to_owned(), source })?;
     Checkpoints::new(path, Vec::new()).newest().ok_or_else(|| CliError::NoModel { folder: path.to_owned() })
+}
+
+/// Deletes what a run writes, and nothing else that may lie in its folder.
+///
+/// # Errors
+/// [`CliError::Io`] with what could not be deleted.
+pub fn remove_run(run: &Path) -> Result<(), CliError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| CliError::Io { action: "delete", path, source }
+    };
+    for folder in [CHECKPOINTS, DATA].map(|name| run.join(name)) {
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(failed(&folder))?;
+        }
+    }
+    for file in [RUN_CONFIG, METRICS_FILE].map(|name| run.join(name)) {
+        if file.exists() {
+            fs::remove_file(&file).map_err(failed(&file))?;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the config of a run in its folder, for those who continue or repeat it.
+///
+/// # Errors
+/// [`CliError::Io`] if the folder cannot be made or written.
+pub fn write_run_config(config: &RunConfig, run: &Path) -> Result<(), CliError> {
+    fs::create_dir_all(run).map_err(|source| CliError::Io {
+        action: "create",
+        path: run.to_owned(),
+        source,
+    })?;
+    let path = run.join(RUN_CONFIG);
+    let text = config.to_yaml();
+    write_atomic(&path, |file| file.write_all(text.as_bytes())).map_err(|source| CliError::Io {
+        action: "write",
+        path,
+        source,
+    })
 }

@@ -99,6 +99,9 @@ fn of_training(error: &TrainError) -> Option<String> {
         TrainError::NonFinite { .. } => {
             "a lower `--learning-rate` or a longer `--warmup-steps` helps; `--resume auto` continues before it".to_owned()
         }
+        TrainError::Io { path, .. } if path.ends_with("trainer_state.json") && !path.exists() => {
+            "the folder is a model, not a checkpoint of a run; start from it with `--model`".to_owned()
+        }
         TrainError::State { .. } | TrainError::OptimizerMismatch { .. } => {
             "resume from an older checkpoint with `--resume RUN/checkpoints/step-N`".to_owned()
         }

@@ -33,7 +33,6 @@ use context::Context;
 pub use context::select_backend;
 pub use error::CliError;
 pub use generation::{Generation, TextReport, TextRequest};
-use interrupt::Interrupt;
 pub use smelt_generate::SamplingOptions;
 pub use training::{RunFacts, Start, TrainEvent, TrainSummary, train};
 
@@ -49,7 +48,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     logging::install(cli.global.verbose);
-    let context = Context::new(&cli.global, Interrupt::install());
+    let context = Context::new(&cli.global);
     let outcome = set_threads(&cli.global).and_then(|()| commands::run(cli.command, &context));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

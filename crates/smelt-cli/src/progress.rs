@@ -11,11 +11,29 @@ pub struct Progress {
     bar: Option<ProgressBar>,
 }
 
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Steps.
+    Steps,
+    /// Bytes, in binary units.
+    Bytes,
+}
+
+impl Unit {
+    fn template(self) -> &'static str {
+        match self {
+            Self::Steps => "{prefix} {bar:24} {pos}/{len}  {msg}",
+            Self::Bytes => "{prefix} {bar:24} {binary_bytes}/{binary_total_bytes}  {msg}",
+        }
+    }
+}
+
 impl Progress {
     /// Starts a stage of `total` units, of which `done` are behind us.
-    pub fn start(output: Output, label: &'static str, total: u64, done: u64) -> Self {
+    pub fn start(output: Output, label: &'static str, unit: Unit, total: u64, done: u64) -> Self {
         let bar = output.draws_bars().then(|| {
-            let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len}  {msg}")
+            let style = ProgressStyle::with_template(unit.template())
                 .expect("the template is a constant")
                 .progress_chars("━╸─");
             let bar = ProgressBar::new(total).with_style(style).with_prefix(label).with_position(done);
@@ -28,8 +46,8 @@ impl Progress {
     /// Moves the bar; `message` stands behind it.
     pub fn advance(&self, position: u64, message: impl FnOnce() -> String) {
         if let Some(bar) = &self.bar {
-            bar.set_position(position);
             bar.set_message(message());
+            bar.set_position(position);
         }
     }
 

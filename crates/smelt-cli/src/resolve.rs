@@ -36,11 +36,23 @@ pub struct Sources<'a> {
 /// # Errors
 /// [`ConfigError`] with the place of the fault.
 pub fn resolve(sources: &Sources<'_>) -> Result<RunConfig, ConfigError> {
-    let mut settings = match sources.config {
+    RunConfig::from_settings(&layered(sources)?)
+}
+
+/// The folder of the run that `sources` mean, whether or not they make a run.
+///
+/// # Errors
+/// [`ConfigError`] for unknown keys and wrong types.
+pub fn run_folder(sources: &Sources<'_>) -> Result<Option<PathBuf>, ConfigError> {
+    Ok(layered(sources)?.typed()?.checkpoint.output_dir)
+}
+
+fn layered(sources: &Sources<'_>) -> Result<Settings, ConfigError> {
+    let base = match sources.config {
         Some(path) => Settings::from_file(path)?,
         None => quickstart::settings()?,
     };
-    let base = settings.clone();
+    let mut settings = base.clone();
     for text in sources.sets {
         settings.set_from_text(text)?;
     }
@@ -48,10 +60,13 @@ pub fn resolve(sources: &Sources<'_>) -> Result<RunConfig, ConfigError> {
         settings.set(flag.section, flag.key, flag.value.clone(), Origin::Flag(flag.flag))?;
     }
     give_way(&mut settings, &base);
+    if sources.config.is_none() {
+        fit_quick_start(&mut settings)?;
+    }
     if settings.origin("checkpoint", "output_dir") == base.origin("checkpoint", "output_dir") {
         name_output(&mut settings, sources.config)?;
     }
-    RunConfig::from_settings(&settings)
+    Ok(settings)
 }
 
 /// What the user typed drops those parts of the base that it excludes.
@@ -68,6 +83,24 @@ fn give_way(settings: &mut Settings, base: &Settings) {
             settings.unset("model", &key);
         }
     }
+}
+
+/// The quick start stretches with what the user typed; a config file is taken at its word.
+fn fit_quick_start(settings: &mut Settings) -> Result<(), ConfigError> {
+    let typed = settings.typed()?;
+    let built_in = |section, key| settings.origin(section, key) == Origin::BuiltIn;
+    let warmup = typed.train.warmup_steps.min(typed.train.max_steps / 10);
+    let shortens = built_in("train", "warmup_steps") && !built_in("train", "max_steps");
+    let positions = typed.model.shape.get("max_position_embeddings").and_then(Value::as_u64);
+    let lengthens = built_in("model", "max_position_embeddings") && !built_in("train", "seq_length");
+    if shortens {
+        settings.set("train", "warmup_steps", warmup.into(), Origin::BuiltIn)?;
+    }
+    if let Some(positions) = positions.filter(|_| lengthens) {
+        let positions = positions.max(typed.train.seq_length as u64);
+        settings.set("model", "max_position_embeddings", positions.into(), Origin::BuiltIn)?;
+    }
+    Ok(())
 }
 
 /// Names the folder of the run after its data, or after its config file.
@@ -137,6 +170,15 @@ mod tests {
     fn flags_override_sets() {
         let flag = FlagSetting { section: "train", key: "batch_size", value: 3.into(), flag: "--batch-size" };
         assert_eq!(resolved(&["train.batch_size=2"], vec![flag]).train.batch_size, 3);
+    }
+
+    #[test]
+    fn the_quick_start_stretches_with_what_is_typed() {
+        let config = resolved(&["train.max_steps=20", "train.seq_length=1024"], Vec::new());
+        assert_eq!(config.train.warmup_steps, 2);
+        assert_eq!(config.model.shape["max_position_embeddings"], 1024);
+        let sets = ["train.max_steps=20".to_owned(), "train.warmup_steps=30".to_owned()];
+        assert!(resolve(&Sources { sets: &sets, ..Sources::default() }).is_err());
     }
 
     #[test]

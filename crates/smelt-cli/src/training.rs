@@ -3,8 +3,6 @@
 //! Puts data, model, backend and trainer together and keeps the folder of the run; the loop itself is
 //! `smelt_train::train`. Prints nothing: what happens is told to a callback.
 
-use std::fs;
-use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -12,19 +10,15 @@ use smelt_backend::kernels::CrossEntropyOptions;
 use smelt_backend::{Job, Kernels, Selection, dispatch};
 use smelt_data::{EvalBatches, PrepareProgress, Prepared, Sampler, Skipped};
 use smelt_model::estimate::{TrainingShape, parameters, training};
-use smelt_model::weights::write_atomic;
 use smelt_model::{Decoder, ModelConfig, load};
 use smelt_text::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
-use smelt_train::{
-    CHECKPOINTS, Checkpoints, Data, Evaluation, METRICS_FILE, Observer, Outcome, StepReport, Trainer,
-    TrainerState,
-};
+use smelt_train::{Checkpoints, Data, Evaluation, Observer, Outcome, StepReport, Trainer, TrainerState};
 
 use crate::config::{RunConfig, check_context};
 use crate::context::select_backend;
 use crate::dataset::open_data;
 use crate::error::CliError;
-use crate::folders::{DATA, RUN_CONFIG, model_folder};
+use crate::folders::{RUN_CONFIG, model_folder, remove_run, write_run_config};
 
 /// How a run begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -249,25 +243,6 @@ fn fit_vocabulary(config: &RunConfig, model: &mut ModelConfig, data: &Prepared) 
     Ok(())
 }
 
-/// Deletes what a run writes, and nothing else that may lie in its folder.
-fn remove_run(run: &Path) -> Result<(), CliError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| CliError::Io { action: "delete", path, source }
-    };
-    for folder in [CHECKPOINTS, DATA].map(|name| run.join(name)) {
-        if folder.exists() {
-            fs::remove_dir_all(&folder).map_err(failed(&folder))?;
-        }
-    }
-    for file in [RUN_CONFIG, METRICS_FILE].map(|name| run.join(name)) {
-        if file.exists() {
-            fs::remove_file(&file).map_err(failed(&file))?;
-        }
-    }
-    Ok(())
-}
-
 fn batches(config: &RunConfig, data: &Prepared) -> Result<Data, CliError> {
     let train = &config.train;
     let (batch, seq) = (train.batch_size, train.seq_length);
@@ -275,21 +250,6 @@ fn batches(config: &RunConfig, data: &Prepared) -> Result<Data, CliError> {
         train: Sampler::new(&data.train, batch, seq, train.seed)?,
         validation: EvalBatches::new(&data.val, batch, seq, Some(train.eval_batches)),
         fingerprint: data.meta.train.sha256.clone(),
-    })
-}
-
-fn write_run_config(config: &RunConfig, run: &Path) -> Result<(), CliError> {
-    fs::create_dir_all(run).map_err(|source| CliError::Io {
-        action: "create",
-        path: run.to_owned(),
-        source,
-    })?;
-    let path = run.join(RUN_CONFIG);
-    let text = config.to_yaml();
-    write_atomic(&path, |file| file.write_all(text.as_bytes())).map_err(|source| CliError::Io {
-        action: "write",
-        path,
-        source,
     })
 }
 

@@ -13,7 +13,7 @@ use crate::config::{Method, Precision, RunConfig};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::folders::{RUN_CONFIG, model_folder};
-use crate::resolve::{FlagSetting, Sources, resolve};
+use crate::resolve::{FlagSetting, Sources, resolve, run_folder};
 use crate::training::{Start, train};
 
 const EXAMPLES: &str = "\
@@ -128,17 +128,15 @@ fn plan(args: &TrainArgs) -> Result<(RunConfig, Start), CliError> {
         Some(path) if path == Path::new("auto") => Start::Continue,
         Some(path) => resume_from(path, args, &mut sources)?,
     };
-    let config = resolve(&sources)?;
-    if matches!(start, Start::Fresh | Start::Overwrite) || args.config.is_some() {
-        return Ok((config, start));
-    }
     // A run continues with the config that it was started with.
-    let saved =
-        config.checkpoint.output_dir.as_ref().map(|run| run.join(RUN_CONFIG)).filter(|path| path.is_file());
-    match saved {
-        Some(path) => Ok((resolve(&Sources { config: Some(&path), ..sources })?, start)),
-        None => Ok((config, start)),
-    }
+    let continues = !matches!(start, Start::Fresh | Start::Overwrite) && args.config.is_none();
+    let run = if continues { run_folder(&sources)? } else { None };
+    let saved = run.map(|run| run.join(RUN_CONFIG)).filter(|path| path.is_file());
+    let config = match &saved {
+        Some(path) => resolve(&Sources { config: Some(path), ..sources })?,
+        None => resolve(&sources)?,
+    };
+    Ok((config, start))
 }
 
 /// A checkpoint belongs to the run around it, and the folder of a run stands for its newest checkpoint.

@@ -2,10 +2,9 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Instant;
 
 use serde_json::{Value, json};
-use smelt_backend::{in_build, memory};
+use smelt_backend::{Name, in_build, memory};
 use smelt_data::PrepareProgress;
 use smelt_generate::SamplingOptions;
 use smelt_train::{Evaluation, StepReport};
@@ -14,7 +13,7 @@ use crate::config::RunConfig;
 use crate::context::{Context, select_backend};
 use crate::error::CliError;
 use crate::generation::{Generation, TextRequest};
-use crate::progress::Progress;
+use crate::progress::{Progress, Unit};
 use crate::quantity::{bytes, count, seconds};
 use crate::quickstart;
 use crate::training::{RunFacts, TrainEvent, TrainSummary};
@@ -27,7 +26,7 @@ pub struct Reporter<'a> {
     context: &'a Context,
     log_interval: u64,
     max_steps: u64,
-    started: Instant,
+    backend: Option<Name>,
     progress: Option<Progress>,
     /// Trouble with stdout, which ends the run.
     failure: Option<CliError>,
@@ -40,7 +39,7 @@ impl<'a> Reporter<'a> {
             context,
             log_interval: config.log.log_interval,
             max_steps: config.train.max_steps,
-            started: Instant::now(),
+            backend: None,
             progress: None,
             failure: None,
         }
@@ -49,7 +48,10 @@ impl<'a> Reporter<'a> {
     /// Shows an event; breaks on Ctrl-C.
     pub fn tell(&mut self, event: &TrainEvent<'_>) -> ControlFlow<()> {
         match event {
-            TrainEvent::Selected(selection) => self.note(&selection.to_string()),
+            TrainEvent::Selected(selection) => {
+                self.backend = Some(selection.name);
+                self.note(&selection.to_string());
+            }
             TrainEvent::Read { documents, text_bytes, skipped } => {
                 let left_out =
                     if skipped.total() > 0 { format!("; left out: {skipped}") } else { String::new() };
@@ -94,11 +96,12 @@ impl<'a> Reporter<'a> {
             PrepareProgress::TrainingTokenizer { text_bytes } => {
                 self.note(&format!("training a tokenizer on {}", bytes(text_bytes)));
             }
-            PrepareProgress::Encoding { done_bytes, total_bytes, .. } => {
+            PrepareProgress::Encoding { done_bytes, total_bytes, tokens } => {
                 let output = self.context.output;
-                let bar =
-                    self.progress.get_or_insert_with(|| Progress::start(output, "tokenize", total_bytes, 0));
-                bar.advance(done_bytes, || bytes(done_bytes));
+                let bar = self
+                    .progress
+                    .get_or_insert_with(|| Progress::start(output, "tokenize", Unit::Bytes, total_bytes, 0));
+                bar.advance(done_bytes, || format!("{} tokens", count(tokens)));
             }
         }
     }
@@ -121,8 +124,14 @@ impl<'a> Reporter<'a> {
         if first_step > 0 {
             self.note(&format!("continuing after step {first_step} of {max_steps}"));
         }
-        self.started = Instant::now();
-        self.progress = Some(Progress::start(self.context.output, "train", max_steps, first_step));
+        self.record(
+            &json!({"kind": "begins", "run": facts.run, "backend": self.backend, "family": facts.family,
+            "parameters": facts.parameters, "vocab_size": vocab_size, "train_tokens": train_tokens,
+            "val_tokens": val_tokens, "first_step": first_step, "max_steps": max_steps,
+            "estimated_peak_bytes": facts.estimated_bytes}),
+        );
+        self.progress =
+            Some(Progress::start(self.context.output, "train", Unit::Steps, max_steps, first_step));
     }
 
     fn stepped(&mut self, report: &StepReport, tokens_per_second: f64) {

@@ -1,7 +1,7 @@
 //! The one seam between a name chosen at run time and code generic over the backend.
 
 use crate::backends::{Driver, with_driver};
-use crate::{Kernels, Name};
+use crate::{Kernels, Name, scoped};
 
 /// Work that runs on whatever backend was selected.
 pub trait Job {
@@ -23,5 +23,5 @@ pub fn dispatch<J: Job>(name: Name, job: J) -> J::Output {
 fn run_on<D: Driver, J: Job>(name: Name, job: J) -> J::Output {
     let opened = D::open()
         .unwrap_or_else(|reason| panic!("backend `{name}` was selected and now fails: {reason}"));
-    D::scope(|| job.run::<D::Backend>(opened.device))
+    scoped(|| job.run::<D::Backend>(opened.device))
 }

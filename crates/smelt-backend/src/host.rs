@@ -31,7 +31,7 @@ pub fn float_tensor<B: Backend, const D: usize>(
 /// Downloads a tensor as f32, row-major.
 pub fn to_host<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     let data = tensor.into_data().convert::<f32>();
-    data.to_vec().expect("data converted to f32 reads as f32")
+    data.into_vec().expect("data converted to f32 reads as f32")
 }
 
 /// Waits for the device by reading one number back.

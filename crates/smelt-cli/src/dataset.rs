@@ -12,28 +12,46 @@ use crate::folders::{DATA, model_folder};
 use crate::quickstart;
 use crate::training::TrainEvent;
 
-/// Opens the data of a run: that of `checkpoint` as it lies in the folder of the run, or else documents
-/// that are read and tokenized into there.
+/// The data of a run, found and readable; nothing was written yet.
+pub enum Source {
+    /// Tokenized before.
+    Prepared(Prepared),
+    /// Documents to tokenize.
+    Documents(Corpus),
+}
+
+/// Finds the data of a run: that of `checkpoint` as it lies in the folder of the run, or else documents.
 ///
 /// # Errors
 /// [`CliError`] if there is no data, it cannot be read, or it was prepared with other settings.
-pub fn open_data(
-    config: &RunConfig,
-    run: &Path,
-    model: &ModelConfig,
-    checkpoint: Option<&Path>,
-    on_event: &mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
-) -> Result<Prepared, CliError> {
+pub fn find_data(config: &RunConfig, run: &Path, checkpoint: Option<&Path>) -> Result<Source, CliError> {
     if let [folder] = config.data.paths.as_slice()
         && folder.join(META_FILE).is_file()
     {
-        return Ok(Prepared::open(folder)?);
+        return Ok(Source::Prepared(Prepared::open(folder)?));
     }
     let folder = run.join(DATA);
     if checkpoint.is_some() && folder.join(META_FILE).is_file() {
-        return reopen(config, &folder);
+        return reopen(config, &folder).map(Source::Prepared);
     }
-    let corpus = read(config)?;
+    read(config).map(Source::Documents)
+}
+
+/// Tokenizes documents into the folder of the run; what was prepared stays where it is.
+///
+/// # Errors
+/// [`CliError`] if the folder cannot be written, or the documents are too few.
+pub fn prepare_data(
+    source: Source,
+    config: &RunConfig,
+    run: &Path,
+    model: &ModelConfig,
+    on_event: &mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
+) -> Result<Prepared, CliError> {
+    let corpus = match source {
+        Source::Prepared(prepared) => return Ok(prepared),
+        Source::Documents(corpus) => corpus,
+    };
     let (documents, text_bytes) = (corpus.documents.len(), corpus.text_bytes());
     // Preparing is short; Ctrl-C is answered at the first step.
     let _ = on_event(TrainEvent::Read { documents, text_bytes, skipped: &corpus.skipped });
@@ -43,7 +61,7 @@ pub fn open_data(
         val_fraction: config.data.val_split,
         seed: config.train.seed,
     };
-    Ok(prepare(&corpus, &folder, &options, &mut |progress| {
+    Ok(prepare(&corpus, &run.join(DATA), &options, &mut |progress| {
         let _ = on_event(TrainEvent::Preparing(progress));
     })?)
 }

@@ -16,7 +16,7 @@ use smelt_train::{Checkpoints, Data, Evaluation, Observer, Outcome, StepReport, 
 
 use crate::config::{RunConfig, check_context};
 use crate::context::select_backend;
-use crate::dataset::open_data;
+use crate::dataset::{find_data, prepare_data};
 use crate::error::CliError;
 use crate::folders::{RUN_CONFIG, model_folder, remove_run, write_run_config};
 
@@ -135,10 +135,11 @@ pub fn train(
     let selection = select_backend(&config.backend, Some(estimated_bytes))?;
     // Until the first step there is nothing to stop: the callback's answer counts from then on.
     let _ = on_event(TrainEvent::Selected(&selection));
+    let source = find_data(config, &run, checkpoint.as_deref())?;
     if *start == Start::Overwrite {
         remove_run(&run)?;
     }
-    let data = open_data(config, &run, &model, checkpoint.as_deref(), on_event)?;
+    let data = prepare_data(source, config, &run, &model, on_event)?;
     let requested_vocab_size = model.decoder.vocab_size;
     fit_vocabulary(config, &mut model, &data)?;
     let batches = batches(config, &data)?;

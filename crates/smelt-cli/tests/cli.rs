@@ -8,6 +8,8 @@ mod faults;
 mod flags;
 #[path = "cli/memory.rs"]
 mod memory;
+#[path = "cli/resume.rs"]
+mod resume;
 #[path = "cli/runs.rs"]
 mod runs;
 #[path = "cli/smelt.rs"]

@@ -1,6 +1,6 @@
 //! The model, its cache and the padding of a batch: new tokens in, logits of the last position out.
 
-use smelt_backend::{Kernels, float_tensor, int_tensor, to_host};
+use smelt_backend::{Kernels, float_tensor, int_tensor, scoped, to_host};
 use smelt_model::{Decoder, ForwardInput, KvCache};
 
 /// Prompt positions that run at a time: bounds the memory of attention scores.
@@ -36,7 +36,7 @@ impl<'a, B: Kernels> Decoding<'a, B> {
         for start in starts {
             let end = new.min(start + PREFILL_POSITIONS);
             let part: Vec<&[u32]> = rows.iter().map(|row| &row[start..end]).collect();
-            logits = self.forward(&part, end == new);
+            logits = scoped(|| self.forward(&part, end == new));
         }
         logits
     }

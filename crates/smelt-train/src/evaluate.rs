@@ -1,7 +1,7 @@
 //! Validation loss.
 
 use serde::{Deserialize, Serialize};
-use smelt_backend::{Kernels, scalar};
+use smelt_backend::{Kernels, scalar, scoped};
 use smelt_data::TokenBatch;
 use smelt_model::Decoder;
 
@@ -33,7 +33,7 @@ pub fn evaluate<B: Kernels>(
     for batch in batches {
         let count = counted(&batch);
         if count > 0.0 {
-            sum += count * scalar(weighted_loss(model, &batch, 1.0 / count, None, device));
+            sum += count * scoped(|| scalar(weighted_loss(model, &batch, 1.0 / count, None, device)));
             tokens += count;
         }
     }

@@ -4,7 +4,7 @@ use burn::module::AutodiffModule;
 use burn_autodiff::Autodiff;
 use serde::{Deserialize, Serialize};
 use smelt_backend::kernels::AdamWStep;
-use smelt_backend::{Kernels, scalar};
+use smelt_backend::{Kernels, scalar, scoped};
 use smelt_data::{TokenBatch, derive_seed};
 use smelt_model::{Decoder, DropoutStream, ModelConfig};
 
@@ -87,6 +87,10 @@ impl<B: Kernels> Trainer<B> {
     /// [`TrainError::NonFinite`], [`TrainError::NoGradient`], [`TrainError::NothingToLearn`]; the model is
     /// then as it was.
     pub fn step(&mut self, micro_batches: &[TokenBatch]) -> Result<StepReport, TrainError> {
+        scoped(|| self.unscoped_step(micro_batches))
+    }
+
+    fn unscoped_step(&mut self, micro_batches: &[TokenBatch]) -> Result<StepReport, TrainError> {
         let (loss, gradients) = self.gradients(micro_batches)?;
         let grad_norm = gradients.global_norm();
         self.check_finite(loss, grad_norm, &gradients)?;

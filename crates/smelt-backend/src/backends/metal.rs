@@ -20,10 +20,4 @@ impl Driver for Metal {
         let device = quietly(|| Device::new_metal(0))?.map_err(|error| error.to_string())?;
         Ok(Opened::in_system_memory(CandleDevice::from(device), "Apple GPU, unified memory".to_owned()))
     }
-
-    /// Metal objects made by candle are released at the end of an autorelease pool.
-    #[cfg(target_os = "macos")]
-    fn scope<T>(work: impl FnOnce() -> T) -> T {
-        objc2::rc::autoreleasepool(|_| work())
-    }
 }

@@ -22,11 +22,6 @@ pub(crate) trait Driver {
 
     /// Finds the device, or says why there is none.
     fn open() -> Result<Opened<Self>, String>;
-
-    /// Runs work on the device with whatever must surround it.
-    fn scope<T>(work: impl FnOnce() -> T) -> T {
-        work()
-    }
 }
 
 /// A device that was found.

@@ -14,6 +14,7 @@ impl Driver for Wgpu {
     type Backend = burn_wgpu::Wgpu;
 
     fn open() -> Result<Opened<Self>, String> {
+        name_runtime_folder();
         let adapters = quietly(adapters)?;
         let adapter = adapters
             .into_iter()
@@ -32,6 +33,24 @@ impl Driver for Wgpu {
 }
 
 impl Kernels for burn_wgpu::Wgpu {}
+
+/// Mesa's drivers complain on stderr about every device where `XDG_RUNTIME_DIR` is not set.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "the driver reads its folder from the environment only")]
+fn name_runtime_folder() {
+    const NAME: &str = "XDG_RUNTIME_DIR";
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        if std::env::var_os(NAME).is_none_or(|folder| folder.is_empty()) {
+            // SAFETY: this runs once, while a backend is selected and before its driver is loaded; no
+            // thread of smelt reads the environment by then but this one.
+            unsafe { std::env::set_var(NAME, std::env::temp_dir()) };
+        }
+    });
+}
+
+#[cfg(not(target_os = "linux"))]
+fn name_runtime_folder() {}
 
 fn adapters() -> Vec<AdapterInfo> {
     let backends = if cfg!(target_os = "macos") {

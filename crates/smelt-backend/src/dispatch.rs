@@ -21,7 +21,7 @@ pub fn dispatch<J: Job>(name: Name, job: J) -> J::Output {
 }
 
 fn run_on<D: Driver, J: Job>(name: Name, job: J) -> J::Output {
-    let opened = D::open()
-        .unwrap_or_else(|reason| panic!("backend `{name}` was selected and now fails: {reason}"));
+    let opened =
+        D::open().unwrap_or_else(|reason| panic!("backend `{name}` was selected and now fails: {reason}"));
     scoped(|| job.run::<D::Backend>(opened.device))
 }

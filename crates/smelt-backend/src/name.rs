@@ -27,8 +27,7 @@ pub enum Name {
 
 impl Name {
     /// Every backend smelt knows.
-    pub const ALL: [Name; 6] =
-        [Name::Cpu, Name::Ndarray, Name::Candle, Name::Metal, Name::Wgpu, Name::Cuda];
+    pub const ALL: [Name; 6] = [Name::Cpu, Name::Ndarray, Name::Candle, Name::Metal, Name::Wgpu, Name::Cuda];
 
     /// The order in which `auto` tries backends, fastest device first.
     pub const PREFERENCE: [Name; 6] =

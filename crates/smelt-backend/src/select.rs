@@ -55,7 +55,12 @@ impl fmt::Display for Reason {
             Reason::Software(device) => write!(f, "{device} is emulated on the CPU"),
             Reason::TooSmall { required_bytes, available_bytes } => {
                 let gigabytes = |bytes: u64| bytes as f64 / 1e9;
-                write!(f, "needs {:.1} GB, {:.1} GB are free", gigabytes(*required_bytes), gigabytes(*available_bytes))
+                write!(
+                    f,
+                    "needs {:.1} GB, {:.1} GB are free",
+                    gigabytes(*required_bytes),
+                    gigabytes(*available_bytes)
+                )
             }
             Reason::SelfTest(why) => f.write_str(why),
         }

@@ -13,8 +13,10 @@ const TOLERANCE: f32 = 2e-5;
 
 /// Backends that compute on this machine without a GPU.
 fn on_each_backend<J: Job<Output = ()> + Clone>(job: J) {
-    let names: Vec<Name> =
-        in_build().into_iter().filter(|name| matches!(name, Name::Cpu | Name::Ndarray | Name::Candle)).collect();
+    let names: Vec<Name> = in_build()
+        .into_iter()
+        .filter(|name| matches!(name, Name::Cpu | Name::Ndarray | Name::Candle))
+        .collect();
     assert!(!names.is_empty(), "build with --features cpu, ndarray or candle");
     for name in names {
         eprintln!("backend {name}");
@@ -99,7 +101,12 @@ impl Job for Linear {
                 |[x, w, b]| linear::plain(x, w, Some(row(b))),
             );
             let inputs = [inputs[0].clone(), inputs[1].clone()];
-            same("linear without bias", &inputs, |[x, w]| Kernels::linear(x, w, None), |[x, w]| linear::plain(x, w, None));
+            same(
+                "linear without bias",
+                &inputs,
+                |[x, w]| Kernels::linear(x, w, None),
+                |[x, w]| linear::plain(x, w, None),
+            );
         }
     }
 }
@@ -145,8 +152,7 @@ impl Job for Activations {
 
     fn run<B: Kernels>(self, device: B::Device) {
         for kind in [Activation::Gelu, Activation::GeluTanh, Activation::Silu, Activation::Relu] {
-            let inputs =
-                [random::<B, 2>([9, 37], 1, &device) * 6.0, random::<B, 2>([9, 37], 2, &device)];
+            let inputs = [random::<B, 2>([9, 37], 1, &device) * 6.0, random::<B, 2>([9, 37], 2, &device)];
             same(
                 &format!("{kind:?}"),
                 &[inputs[0].clone()],
@@ -174,7 +180,8 @@ impl Job for Rotary {
             for batch in [1, 2] {
                 let x = random::<B, 4>([2, 3, 5, 8], 1, &device);
                 let angles = random::<B, 3>([batch, 5, 4], 2, &device) * 3.0;
-                let tables = || (Tensor::from_inner(angles.clone().cos()), Tensor::from_inner(angles.clone().sin()));
+                let tables =
+                    || (Tensor::from_inner(angles.clone().cos()), Tensor::from_inner(angles.clone().sin()));
                 same(
                     &format!("rotary {style:?}"),
                     &[x],
@@ -200,7 +207,8 @@ impl Attention {
         let batch = 2;
         let q = random::<B, 4>([batch, heads, q_len, head_dim], 1, device);
         let [k, v] = [2, 3].map(|seed| random::<B, 4>([batch, kv_heads, kv_len, head_dim], seed, device));
-        let padding: Vec<f32> = (0..batch * kv_len).map(|i| if i % kv_len < i / kv_len { -1e9 } else { 0.0 }).collect();
+        let padding: Vec<f32> =
+            (0..batch * kv_len).map(|i| if i % kv_len < i / kv_len { -1e9 } else { 0.0 }).collect();
         let padding = float_tensor::<B, 4>(padding, [batch, 1, 1, kv_len], device);
         let mask = || masked.then(|| Tensor::from_inner(padding.clone()));
         same(
@@ -242,8 +250,10 @@ impl Job for CrossEntropy {
 
     fn run<B: Kernels>(self, device: B::Device) {
         let (tokens, width, vocabulary) = (13, 6, 29);
-        let inputs =
-            [random::<B, 2>([tokens, width], 1, &device) * 3.0, random::<B, 2>([vocabulary, width], 2, &device)];
+        let inputs = [
+            random::<B, 2>([tokens, width], 1, &device) * 3.0,
+            random::<B, 2>([vocabulary, width], 2, &device),
+        ];
         let ids: Vec<u32> = (0..tokens as u32).map(|i| i * 7 % vocabulary as u32).collect();
         let targets = || -> Tensor<Autodiff<B>, 1, Int> { int_tensor(&ids, [tokens], &device) };
         let weights: Vec<f32> = (0..tokens).map(|i| if i % 4 == 3 { 0.0 } else { 0.1 * i as f32 }).collect();
@@ -252,7 +262,15 @@ impl Job for CrossEntropy {
             same(
                 &format!("linear_cross_entropy in chunks of {chunk_tokens}"),
                 &inputs,
-                |[h, w]| Kernels::linear_cross_entropy(h, w, targets(), weights(), CrossEntropyOptions { chunk_tokens }),
+                |[h, w]| {
+                    Kernels::linear_cross_entropy(
+                        h,
+                        w,
+                        targets(),
+                        weights(),
+                        CrossEntropyOptions { chunk_tokens },
+                    )
+                },
                 |[h, w]| cross_entropy::plain(linear::plain(h, w, None), targets(), weights(), false).sum,
             );
         }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use smelt_backend::Kernels;
-use smelt_model::weights::write_atomic;
 use smelt_model::ModelConfig;
+use smelt_model::weights::write_atomic;
 
 use crate::optimizer::AdamW;
 use crate::{TrainConfig, TrainError, Trainer};
@@ -99,7 +99,8 @@ impl Checkpoints {
             copy_into(companion, folder)?;
         }
         let config = trainer.config.clone();
-        let state = TrainerState { version: STATE_VERSION, step: trainer.step, data: data.to_owned(), config };
+        let state =
+            TrainerState { version: STATE_VERSION, step: trainer.step, data: data.to_owned(), config };
         let path = folder.join(STATE_FILE);
         let text = serde_json::to_string_pretty(&state).expect("the state is plain data");
         write_atomic(&path, |file| writeln!(file, "{text}")).map_err(TrainError::io("write", &path))

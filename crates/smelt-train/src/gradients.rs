@@ -67,7 +67,10 @@ impl<B: Kernels> Gradients<B> {
     /// Norm of each gradient.
     pub fn norms(&self) -> Vec<ParameterNorm> {
         let norm = |entry: &Entry<B>| scalar(squared_norm::<B>(&entry.gradient)).sqrt();
-        self.entries.iter().map(|entry| ParameterNorm { name: entry.name.clone(), norm: norm(entry) }).collect()
+        self.entries
+            .iter()
+            .map(|entry| ParameterNorm { name: entry.name.clone(), norm: norm(entry) })
+            .collect()
     }
 
     /// The gradients, in the order of the parameters.

@@ -69,7 +69,9 @@ impl MetricsLog {
         if path.exists() {
             let kept: Vec<String> = lines(&path)?
                 .into_iter()
-                .filter(|line| serde_json::from_str::<Record>(line).is_ok_and(|record| record.step() <= steps))
+                .filter(|line| {
+                    serde_json::from_str::<Record>(line).is_ok_and(|record| record.step() <= steps)
+                })
                 .collect();
             write_atomic(&path, |file| kept.iter().try_for_each(|line| writeln!(file, "{line}")))
                 .map_err(TrainError::io("write", &path))?;

@@ -64,7 +64,8 @@ impl<B: Kernels> AdamW<B> {
         for info in parameters {
             let read = |suffix: &str| -> Result<FloatTensor<B>, TrainError> {
                 let name = format!("{}.{suffix}", info.key);
-                let values = file.f32_of_shape(&name, &info.shape).map_err(|error| mismatch(error.to_string()))?;
+                let values =
+                    file.f32_of_shape(&name, &info.shape).map_err(|error| mismatch(error.to_string()))?;
                 file.release(&name);
                 Ok(upload::<B>(values, &info.shape, device))
             };
@@ -121,7 +122,6 @@ impl<B: Kernels, G: Iterator<Item = FloatTensor<B>>> ParameterMapper<Autodiff<B>
 
 fn zeros<B: Kernels>(parameter: &FloatTensor<B>) -> AdamWState<B> {
     use burn::tensor::TensorMetadata;
-    let zeros =
-        || B::float_zeros(parameter.shape(), &B::float_device(parameter), parameter.dtype().into());
+    let zeros = || B::float_zeros(parameter.shape(), &B::float_device(parameter), parameter.dtype().into());
     AdamWState { first_moment: zeros(), second_moment: zeros() }
 }

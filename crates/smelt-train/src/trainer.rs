@@ -132,7 +132,8 @@ impl<B: Kernels> Trainer<B> {
         let mut loss = 0.0;
         let mut gradients = Gradients::new();
         for (index, batch) in micro_batches.iter().enumerate() {
-            let dropout = DropoutStream::new(derive_seed(derive_seed(self.config.seed, self.step), index as u64));
+            let dropout =
+                DropoutStream::new(derive_seed(derive_seed(self.config.seed, self.step), index as u64));
             let part = weighted_loss(self.trained(), batch, 1.0 / total, Some(dropout), &self.device);
             loss += scalar(part.clone().inner());
             gradients.accumulate(self.trained(), &self.model_config.family.names, part.backward())?;

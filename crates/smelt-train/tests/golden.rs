@@ -76,7 +76,12 @@ fn final_logits<B: Kernels>(golden: &Golden, trainer: &Trainer<B>, device: &B::D
     let first = &batch(golden, 0).input_ids[..24];
     let hidden = model.hidden(ForwardInput::new(int_tensor(first, [1, 24], device)));
     let logits = to_host(model.logits(hidden));
-    assert_close("final logits", &logits, golden.tensor("final_logits_batch0_row0").floats(), Tolerance::TrainedLogits);
+    assert_close(
+        "final logits",
+        &logits,
+        golden.tensor("final_logits_batch0_row0").floats(),
+        Tolerance::TrainedLogits,
+    );
     let evaluation = trainer.evaluate([batch(golden, 0)]).expect("tokens count");
     let expected = golden.tensor("final_loss_batch0").scalar();
     assert_close("final loss", &[evaluation.loss as f32], &[expected], Tolerance::LastTrainingLoss);
@@ -100,7 +105,8 @@ fn accumulation<B: Kernels>(device: &B::Device) {
         }
     };
     let trainer = || {
-        let (model_config, model) = smelt_model::load::<B>(&golden.folder, device).expect("the fixture loads");
+        let (model_config, model) =
+            smelt_model::load::<B>(&golden.folder, device).expect("the fixture loads");
         Trainer::new(config(&golden), model_config, model, device.clone()).expect("it fits")
     };
     let at_once = trainer().step(&[whole.clone()]).expect("a step");

@@ -73,7 +73,12 @@ impl Kernels for Candle {
         }
     }
 
-    fn rotary(x: Tensor<Self, 4>, cos: Tensor<Self, 3>, sin: Tensor<Self, 3>, style: RotaryStyle) -> Tensor<Self, 4> {
+    fn rotary(
+        x: Tensor<Self, 4>,
+        cos: Tensor<Self, 3>,
+        sin: Tensor<Self, 3>,
+        style: RotaryStyle,
+    ) -> Tensor<Self, 4> {
         let rotate = match style {
             RotaryStyle::Half => rotary_emb::rope,
             RotaryStyle::Interleaved => rotary_emb::rope_i,

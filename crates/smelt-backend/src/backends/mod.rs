@@ -55,8 +55,7 @@ impl<D: Driver + ?Sized> Opened<D> {
 #[cfg(any(feature = "cpu", feature = "ndarray", feature = "candle"))]
 pub(crate) fn processor() -> String {
     use sysinfo::{CpuRefreshKind, RefreshKind, System};
-    let system =
-        System::new_with_specifics(RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()));
+    let system = System::new_with_specifics(RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()));
     let brand = system.cpus().first().map_or("processor", |cpu| cpu.brand()).trim().to_owned();
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
     format!("{brand}, {threads} threads")

@@ -60,7 +60,8 @@ fn adapters() -> Vec<AdapterInfo> {
     } else {
         Backends::VULKAN
     };
-    let instance = Instance::new(InstanceDescriptor { backends, ..InstanceDescriptor::new_without_display_handle() });
+    let instance =
+        Instance::new(InstanceDescriptor { backends, ..InstanceDescriptor::new_without_display_handle() });
     let adapters = burn::tensor::read_sync(instance.enumerate_adapters(backends));
     adapters.iter().map(|adapter| adapter.get_info()).collect()
 }

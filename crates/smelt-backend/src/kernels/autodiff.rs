@@ -15,8 +15,8 @@ use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
 use super::{
-    Activation, AttentionOptions, CrossEntropyOptions, Kernels, RotaryStyle, activation, attention, cross_entropy,
-    dropout, layer_norm, linear, rms_norm, rotary,
+    Activation, AttentionOptions, CrossEntropyOptions, Kernels, RotaryStyle, activation, attention,
+    cross_entropy, dropout, layer_norm, linear, rms_norm, rotary,
 };
 
 /// The backward of one fused operation with `N` differentiable inputs.
@@ -25,11 +25,7 @@ pub(super) trait Operation<B: Kernels, const N: usize>: Debug + Send + 'static {
     type Saved: Clone + Debug + Send + 'static;
 
     /// Gradients for the inputs, in order; those not `needed` may be `None`.
-    fn backward(
-        saved: Self::Saved,
-        grad: FloatTensor<B>,
-        needed: [bool; N],
-    ) -> [Option<FloatTensor<B>>; N];
+    fn backward(saved: Self::Saved, grad: FloatTensor<B>, needed: [bool; N]) -> [Option<FloatTensor<B>>; N];
 }
 
 /// Unwraps a tensor into what burn's autodiff stores.
@@ -90,7 +86,9 @@ fn inner<B: Kernels, C: CheckpointStrategy, const D: usize>(tracked: &Tracked<B,
     tensor(tracked.primitive.clone())
 }
 
-fn untracked<B: Kernels, C: CheckpointStrategy, const D: usize>(t: Tensor<Autodiff<B, C>, D>) -> Tensor<B, D> {
+fn untracked<B: Kernels, C: CheckpointStrategy, const D: usize>(
+    t: Tensor<Autodiff<B, C>, D>,
+) -> Tensor<B, D> {
     tensor(float(t).primitive)
 }
 
@@ -154,7 +152,12 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         record::<activation::Gated, B, C, 2, 2>([&gate, &up], y, || (inner_gate, inner_up, kind))
     }
 
-    fn rotary(x: Tensor<Self, 4>, cos: Tensor<Self, 3>, sin: Tensor<Self, 3>, style: RotaryStyle) -> Tensor<Self, 4> {
+    fn rotary(
+        x: Tensor<Self, 4>,
+        cos: Tensor<Self, 3>,
+        sin: Tensor<Self, 3>,
+        style: RotaryStyle,
+    ) -> Tensor<Self, 4> {
         let x = float(x);
         let (cos, sin) = (untracked(cos), untracked(sin));
         let y = B::rotary(inner::<B, C, 4>(&x), cos.clone(), sin.clone(), style);

@@ -18,11 +18,7 @@ pub struct LinearGradients<B: Kernels> {
 }
 
 /// [`Kernels::linear`] in plain burn operations.
-pub fn plain<B: Kernels>(
-    x: Tensor<B, 2>,
-    weight: Tensor<B, 2>,
-    bias: Option<Tensor<B, 1>>,
-) -> Tensor<B, 2> {
+pub fn plain<B: Kernels>(x: Tensor<B, 2>, weight: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
     let y = x.matmul(weight.transpose());
     match bias {
         Some(bias) => y + bias.unsqueeze(),

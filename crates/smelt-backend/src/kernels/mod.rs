@@ -120,7 +120,12 @@ pub trait Kernels: Backend {
     /// Rotary position embedding (Su et al. 2021, arXiv:2104.09864) of `x` `[batch, heads, seq, rotary_dim]`.
     ///
     /// `cos`, `sin`: `[batch or 1, seq, rotary_dim / 2]`. The backward is the rotation by `-sin`.
-    fn rotary(x: Tensor<Self, 4>, cos: Tensor<Self, 3>, sin: Tensor<Self, 3>, style: RotaryStyle) -> Tensor<Self, 4> {
+    fn rotary(
+        x: Tensor<Self, 4>,
+        cos: Tensor<Self, 3>,
+        sin: Tensor<Self, 3>,
+        style: RotaryStyle,
+    ) -> Tensor<Self, 4> {
         rotary::plain(x, cos, sin, style)
     }
 

@@ -28,7 +28,9 @@ pub(super) fn step(
         .zip(first.storage_mut::<f32>().par_chunks_mut(CHUNK))
         .zip(second.storage_mut::<f32>().par_chunks_mut(CHUNK))
         .zip(values(&gradient).par_chunks(CHUNK))
-        .for_each(|(((parameter, first), second), gradient)| update(parameter, first, second, gradient, numbers));
+        .for_each(|(((parameter, first), second), gradient)| {
+            update(parameter, first, second, gradient, numbers)
+        });
     (parameter, AdamWState { first_moment: first, second_moment: second })
 }
 

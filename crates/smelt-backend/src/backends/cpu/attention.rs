@@ -110,7 +110,8 @@ fn rows_contiguous(tensor: Tensor<Flex, 4>) -> FlexTensor {
 fn head(tensor: &FlexTensor, b: usize, h: usize) -> View<'_> {
     let layout = tensor.layout();
     let (shape, strides) = (layout.shape(), layout.strides());
-    let stride = |dim: usize| usize::try_from(strides[dim]).expect("`rows_contiguous` has no negative stride");
+    let stride =
+        |dim: usize| usize::try_from(strides[dim]).expect("`rows_contiguous` has no negative stride");
     let start = layout.start_offset() + b * stride(0) + h * stride(1);
     View::new(&tensor.storage::<f32>()[start..], [shape[2], shape[3]], [stride(2), 1])
 }
@@ -179,7 +180,13 @@ impl Scores {
         }
     }
 
-    fn head_backward(&self, inputs: &HeadInputs<'_>, grad_q: &mut [f32], grad_k: &mut [f32], grad_v: &mut [f32]) {
+    fn head_backward(
+        &self,
+        inputs: &HeadInputs<'_>,
+        grad_q: &mut [f32],
+        grad_k: &mut [f32],
+        grad_v: &mut [f32],
+    ) {
         let [b, h] = inputs.place;
         let (q_len, head_dim) = (inputs.q.rows, inputs.q.columns);
         let scale = self.options.scale as f32;

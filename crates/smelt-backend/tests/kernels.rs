@@ -1,5 +1,7 @@
 //! Every kernel, forward and backward, against the composition of burn operations, on every backend of the build.
 
+#![allow(clippy::print_stderr, reason = "a failure should say on which backend")]
+
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Int, Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;

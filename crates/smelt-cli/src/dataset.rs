@@ -15,7 +15,7 @@ use crate::training::TrainEvent;
 /// The data of a run, found and readable; nothing was written yet.
 pub enum Source {
     /// Tokenized before.
-    Prepared(Prepared),
+    Prepared(Box<Prepared>),
     /// Documents to tokenize.
     Documents(Corpus),
 }
@@ -28,11 +28,11 @@ pub fn find_data(config: &RunConfig, run: &Path, checkpoint: Option<&Path>) -> R
     if let [folder] = config.data.paths.as_slice()
         && folder.join(META_FILE).is_file()
     {
-        return Ok(Source::Prepared(Prepared::open(folder)?));
+        return Ok(Source::Prepared(Box::new(Prepared::open(folder)?)));
     }
     let folder = run.join(DATA);
     if checkpoint.is_some() && folder.join(META_FILE).is_file() {
-        return reopen(config, &folder).map(Source::Prepared);
+        return reopen(config, &folder).map(|prepared| Source::Prepared(Box::new(prepared)));
     }
     read(config).map(Source::Documents)
 }
@@ -49,7 +49,7 @@ pub fn prepare_data(
     on_event: &mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
 ) -> Result<Prepared, CliError> {
     let corpus = match source {
-        Source::Prepared(prepared) => return Ok(prepared),
+        Source::Prepared(prepared) => return Ok(*prepared),
         Source::Documents(corpus) => corpus,
     };
     let (documents, text_bytes) = (corpus.documents.len(), corpus.text_bytes());

@@ -16,7 +16,8 @@ fn batch(golden: &Golden, index: usize) -> TokenBatch {
     };
     let input_ids = ids.ids()[range(index)].to_vec();
     let mask = &golden.tensor("attention_mask").ids()[range(index)];
-    let next = |values: &[u32], at: usize| if (at + 1) % seq_length == 0 { 0 } else { values[at + 1] };
+    let next =
+        |values: &[u32], at: usize| if (at + 1).is_multiple_of(seq_length) { 0 } else { values[at + 1] };
     let targets = (0..input_ids.len()).map(|at| next(&input_ids, at)).collect();
     let loss_mask = (0..input_ids.len()).map(|at| next(mask, at) as f32).collect();
     TokenBatch { batch_size, seq_length, input_ids, targets, loss_mask }

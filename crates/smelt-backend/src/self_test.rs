@@ -1,11 +1,13 @@
 //! A numeric test of a device against the host: silently wrong GPU kernels are known upstream.
 //!
 //! burn issue 4966 (matmul near zero above about 500 rows on M1) and 4907 (zeros without autotune and
-//! fusion) are why the sizes are what they are.
+//! fusion) are why the sizes are what they are, and a product of one row between element-wise operations
+//! because burn 0.21 got that wrong with fusion on Vulkan.
 
 use burn::tensor::{IndexingUpdateOp, Tensor, activation};
 
 use crate::host::{float_tensor, int_tensor, to_host};
+use crate::kernels::Activation;
 use crate::{Job, Kernels};
 
 /// Largest error accepted, relative to the largest expected magnitude.
@@ -21,6 +23,7 @@ impl Job for SelfTest {
         for [rows, inner, columns] in [[3, 5, 2], [64, 64, 64], [600, 48, 40]] {
             matmul::<B>(rows, inner, columns, &device)?;
         }
+        one_row::<B>(&device)?;
         softmax::<B>(&device)?;
         embedding_gradient::<B>(&device)
     }
@@ -61,6 +64,22 @@ fn matmul<B: Kernels>(rows: usize, inner: usize, columns: usize, device: &B::Dev
     let b = float_tensor::<B, 2>(b, [columns, inner], device);
     let found = to_host(Kernels::linear(a, b, None));
     compare(&format!("matmul {rows} x {inner} x {columns}"), &found, &expected)
+}
+
+/// What decoding runs all the time: an activation, then a linear map of a single row.
+fn one_row<B: Kernels>(device: &B::Device) -> Result<(), String> {
+    let (inner, outer) = (128, 32);
+    let (x, weight, bias) = (numbers(inner, 5), numbers(outer * inner, 6), numbers(outer, 7));
+    let active: Vec<f32> = x.iter().map(|x| x.max(0.0)).collect();
+    let rows = weight.chunks(inner).zip(&bias);
+    let expected: Vec<f32> =
+        rows.map(|(row, bias)| row.iter().zip(&active).map(|(w, x)| w * x).sum::<f32>() + bias).collect();
+    let found = Kernels::linear(
+        Kernels::activation(float_tensor::<B, 2>(x, [1, inner], device), Activation::Relu),
+        float_tensor(weight, [outer, inner], device),
+        Some(float_tensor(bias, [outer], device)),
+    );
+    compare("a linear map of one row", &to_host(found), &expected)
 }
 
 fn softmax<B: Kernels>(device: &B::Device) -> Result<(), String> {

@@ -39,6 +39,10 @@ impl Step {
             let program = self.command.get_program().to_string_lossy();
             io::Error::new(error.kind(), format!("cannot start `{program}`: {error}"))
         })?;
+        if !status.success() {
+            // A program that was killed says nothing itself.
+            println!("{}: {status}", self.name);
+        }
         Ok(Finished::after(self.name, status.success(), start))
     }
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::print_stderr, reason = "a failure should say on which backend")]
 
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{Int, Tensor, TensorPrimitive};
+use burn::tensor::{DType, Int, Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;
 use smelt_backend::kernels::{
     Activation, AdamWState, AdamWStep, AttentionOptions, CrossEntropyOptions, Head, RotaryStyle, activation,
@@ -289,6 +289,36 @@ impl Job for CrossEntropy {
 }
 
 #[derive(Clone)]
+struct HalfPrecisionWeights;
+
+impl Job for HalfPrecisionWeights {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        for dtype in [DType::BF16, DType::F16].into_iter().filter(|dtype| B::keeps_weights_in(*dtype)) {
+            for (rows, inner, outer) in [(1, 70, 33), (3, 128, 65), (9, 40, 600), (20, 96, 1030)] {
+                let x = random::<B, 2>([rows, inner], 1, &device);
+                let bias = random::<B, 2>([1, outer], 3, &device).reshape([outer]);
+                let held = random::<B, 2>([outer, inner], 2, &device).cast(dtype);
+                let widened = held.clone().cast(DType::F32);
+                let what = format!("linear with a weight in {dtype:?}, {rows} x {inner} x {outer}");
+                for bias in [None, Some(bias)] {
+                    let y = Kernels::linear(x.clone(), held.clone(), bias.clone());
+                    let expected = linear::plain(x.clone(), widened.clone(), bias);
+                    close(&what, &to_host(y), &to_host(expected));
+                }
+                let grad = random::<B, 2>([rows, outer], 4, &device);
+                let needed = [true, false, true];
+                let found = B::linear_backward(x.clone(), held, grad.clone(), needed);
+                let expected = linear::plain_backward(x, widened, grad, needed);
+                close(&what, &to_host(found.x.unwrap()), &to_host(expected.x.unwrap()));
+                close(&what, &to_host(found.bias.unwrap()), &to_host(expected.bias.unwrap()));
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
 struct AdamW;
 
 impl Job for AdamW {
@@ -397,6 +427,11 @@ fn cross_entropy_matches_burn() {
 #[test]
 fn adamw_matches_the_paper() {
     on_each_backend(AdamW);
+}
+
+#[test]
+fn weights_in_half_precision_give_what_they_stand_for() {
+    on_each_backend(HalfPrecisionWeights);
 }
 
 #[test]

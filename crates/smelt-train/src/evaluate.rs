@@ -33,7 +33,8 @@ pub fn evaluate<B: Kernels>(
     for batch in batches {
         let count = counted(&batch);
         if count > 0.0 {
-            sum += count * scoped(|| scalar(weighted_loss(model, &batch, 1.0 / count, None, device)));
+            sum +=
+                count * scoped(|| scalar(weighted_loss(model, &batch, 1.0 / count, None, device).likelihood));
             tokens += count;
         }
     }

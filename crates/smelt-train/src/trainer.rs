@@ -135,8 +135,12 @@ impl<B: Kernels> Trainer<B> {
             let dropout =
                 DropoutStream::new(derive_seed(derive_seed(self.config.seed, self.step), index as u64));
             let part = weighted_loss(self.trained(), batch, 1.0 / total, Some(dropout), &self.device);
-            loss += scalar(part.clone().inner());
-            gradients.accumulate(self.trained(), &self.model_config.family.names, part.backward())?;
+            loss += scalar(part.likelihood.inner());
+            gradients.accumulate(
+                self.trained(),
+                &self.model_config.family.names,
+                part.objective.backward(),
+            )?;
         }
         Ok((loss, gradients))
     }

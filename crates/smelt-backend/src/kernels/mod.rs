@@ -18,7 +18,7 @@ pub mod rotary;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 pub use activation::Activation;
 pub use adamw::{AdamWState, AdamWStep};
@@ -41,6 +41,12 @@ pub use rotary::RotaryStyle;
 /// # Panics
 /// Kernels assert that shapes fit each other: a mismatch is a broken invariant of the caller.
 pub trait Kernels: Backend {
+    /// [`linear`](Kernels::linear) takes weights held in `dtype` beside activations in f32, without a copy in
+    /// f32; those of other dtypes are converted once, when they are loaded.
+    fn keeps_weights_in(_dtype: DType) -> bool {
+        false
+    }
+
     /// `x weight^T + bias`: `x` `[rows, in]`, `weight` `[out, in]`, `bias` `[out]` -> `[rows, out]`.
     fn linear(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>) -> Tensor<Self, 2> {
         linear::plain(x, weight, bias)

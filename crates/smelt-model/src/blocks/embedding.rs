@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor, module};
+use burn::tensor::{Element, Int, Tensor, module};
 
 use super::parameter;
 
@@ -23,7 +23,10 @@ impl<B: Backend> Embedding<B> {
     ///
     /// Ids must be in the table: some backends read past it silently, so callers check on the host.
     pub fn forward(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
-        module::embedding(self.weight.val(), ids)
+        let vectors = module::embedding(self.weight.val(), ids);
+        // A table may be held in half precision; activations are not.
+        let computed = <B::FloatElem as Element>::dtype();
+        if vectors.dtype() == computed { vectors } else { vectors.cast(computed) }
     }
 
     /// The vectors of `count` consecutive ids from `first`: `[1, count, features]`.

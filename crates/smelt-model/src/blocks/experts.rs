@@ -59,18 +59,11 @@ impl<B: Kernels> Experts<B> {
         let chosen: Tensor<B, 2> = float_tensor(plan.mask, shape, &device);
 
         let rows = x.clone().select(0, indices(&plan.rows, &device));
-        let mut start = 0;
-        let mut outputs = Vec::new();
-        for (expert, &count) in self.experts.iter().zip(&plan.counts) {
-            if count > 0 {
-                outputs.push(expert.forward(rows.clone().narrow(0, start, count)));
-                start += count;
-            }
-        }
+        let outputs = self.outputs(rows, &plan.counts, &device);
         let weights = self.weights(probabilities.clone() * chosen.clone(), &plan.choices, &device);
         let [tokens, hidden] = x.dims();
         let per_token = self.config.num_experts_per_tok;
-        let spread = Tensor::cat(outputs, 0).select(0, indices(&plan.places, &device));
+        let spread = outputs.select(0, indices(&plan.places, &device));
         let mixed =
             (spread * weights).reshape([tokens, per_token, hidden]).sum_dim(1).reshape([tokens, hidden]);
         let output = match (&self.shared_expert, &self.shared_expert_gate) {
@@ -80,6 +73,24 @@ impl<B: Kernels> Experts<B> {
             _ => mixed,
         };
         (output, Routing { probabilities, chosen })
+    }
+
+    /// What each expert makes of its rows, in the order of the experts.
+    ///
+    /// In training an expert without rows sees one, which nobody reads: its gradient is zero then, not absent.
+    fn outputs(&self, rows: Tensor<B, 2>, counts: &[usize], device: &B::Device) -> Tensor<B, 2> {
+        let mut start = 0;
+        let (mut outputs, mut unread) = (Vec::new(), Vec::new());
+        for (expert, &count) in self.experts.iter().zip(counts) {
+            if count > 0 {
+                outputs.push(expert.forward(rows.clone().narrow(0, start, count)));
+            } else if B::ad_enabled(device) {
+                unread.push(expert.forward(rows.clone().narrow(0, 0, 1)));
+            }
+            start += count;
+        }
+        outputs.append(&mut unread);
+        Tensor::cat(outputs, 0)
     }
 
     /// Weights of each token's choices in turn, `[tokens * choices, 1]`, from the probabilities of the chosen.
@@ -138,20 +149,21 @@ impl Plan {
     }
 }
 
-/// The load-balancing loss of one pass (Fedus et al. 2021, arXiv:2101.03961, equations 4 to 6), of shape `[1]`:
-/// 1 for each choice of a token if all experts see as many, more otherwise. Tokens weigh by `token_weights`
-/// `[tokens]`, and all blocks together are one.
-pub fn load_balancing_loss<B: Kernels>(routings: &[Routing<B>], token_weights: Tensor<B, 1>) -> Tensor<B, 1> {
-    let [_, experts] = routings[0].probabilities.dims();
-    let column = token_weights.clone().unsqueeze_dim::<2>(1);
-    let total = token_weights.sum_dim(0) * routings.len() as f64;
-    let share = |pick: fn(&Routing<B>) -> Tensor<B, 2>| {
-        let sums = routings.iter().map(|routing| (pick(routing) * column.clone()).sum_dim(0));
-        let sum = sums.reduce(|a, b| a + b).expect("at least one block has experts");
-        sum / total.clone().unsqueeze::<2>()
+/// The load-balancing loss of one pass (Fedus et al. 2021, arXiv:2101.03961, equations 4 to 6), of shape `[1]`.
+///
+/// The number of choices of a token if all experts see as many, more otherwise. All blocks together are one, as in
+/// transformers.
+///
+/// # Panics
+/// Without a block that has experts.
+pub fn load_balancing_loss<B: Kernels>(routings: &[Routing<B>]) -> Tensor<B, 1> {
+    let mean = |pick: fn(&Routing<B>) -> &Tensor<B, 2>| {
+        let means = routings.iter().map(|routing| pick(routing).clone().mean_dim(0));
+        means.reduce(|a, b| a + b).expect("at least one block has experts") / routings.len() as f64
     };
-    let used = share(|routing| routing.chosen.clone());
-    let wanted = share(|routing| routing.probabilities.clone());
+    let used = mean(|routing| &routing.chosen);
+    let wanted = mean(|routing| &routing.probabilities);
+    let [_, experts] = used.dims();
     ((used * wanted).sum_dim(1) * experts as f64).reshape([1])
 }
 

@@ -46,7 +46,7 @@ pub(super) fn backward(
 }
 
 /// Sum over the rows; columns are divided among threads, so each is summed in order.
-fn column_sums(grad: &[f32], columns: usize) -> Tensor<Flex, 1> {
+pub(super) fn column_sums(grad: &[f32], columns: usize) -> Tensor<Flex, 1> {
     const BLOCK: usize = 256;
     let mut sums = vec![0f32; columns];
     sums.par_chunks_mut(BLOCK).enumerate().for_each(|(block, sums)| {

@@ -65,6 +65,12 @@ impl<'a> View<'a> {
         Self { buffer: &self.buffer[first * self.row_stride..], rows: count, ..self }
     }
 
+    /// `count` columns from `first` on.
+    pub fn columns(self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.columns, "columns {first}.. of {}", self.columns);
+        Self { buffer: &self.buffer[first * self.column_stride..], columns: count, ..self }
+    }
+
     /// Row `row`, of a matrix whose rows are contiguous.
     pub fn row(&self, row: usize) -> &'a [f32] {
         assert_eq!(self.column_stride, 1, "the rows of this matrix are not contiguous");

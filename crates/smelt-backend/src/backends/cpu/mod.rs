@@ -7,6 +7,7 @@
 mod activation;
 mod adamw;
 mod attention;
+mod half_precision;
 mod layer_norm;
 mod linear;
 mod matrix;
@@ -36,7 +37,14 @@ impl Driver for Cpu {
 }
 
 impl Kernels for Flex {
+    fn keeps_weights_in(dtype: DType) -> bool {
+        half_precision::holds(dtype)
+    }
+
     fn linear(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>) -> Tensor<Self, 2> {
+        if all_f32([&x]) && half_precision::holds(weight.dtype()) {
+            return half_precision::forward(x, weight, bias);
+        }
         if !all_f32([&x, &weight]) {
             return kernels::linear::plain(x, weight, bias);
         }
@@ -49,6 +57,9 @@ impl Kernels for Flex {
         grad: Tensor<Self, 2>,
         needed: [bool; 3],
     ) -> LinearGradients<Self> {
+        if all_f32([&x, &grad]) && half_precision::holds(weight.dtype()) {
+            return half_precision::backward(weight, grad, needed);
+        }
         if !all_f32([&x, &weight]) {
             return kernels::linear::plain_backward(x, weight, grad, needed);
         }

@@ -1,7 +1,7 @@
 //! Host data to tensors and back: the one place where integer widths of backends do not matter.
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{AllocationProperty, Bytes, DType, Int, Tensor, TensorData};
 
 /// Uploads ids, row-major.
 ///
@@ -28,6 +28,26 @@ pub fn float_tensor<B: Backend, const D: usize>(
     Tensor::from_data(TensorData::new(values, shape).convert::<B::FloatElem>(), device)
 }
 
+/// A tensor of `dtype` over `bytes`, row-major and little-endian: read where it lies by backends that compute in
+/// system memory, and copied by others. Who writes to the tensor gets a copy of its own.
+///
+/// # Panics
+/// If `bytes` do not fill `shape`.
+pub fn tensor_over<B: Backend, const D: usize>(
+    bytes: bytes::Bytes,
+    dtype: DType,
+    shape: [usize; D],
+    device: &B::Device,
+) -> Tensor<B, D> {
+    assert_eq!(bytes.len(), shape.iter().product::<usize>() * dtype.size(), "bytes of a {shape:?} tensor");
+    let aligned = bytes.as_ptr().addr().is_multiple_of(dtype.size());
+    let bytes = match aligned {
+        true => Bytes::from_shared(bytes, AllocationProperty::File),
+        false => Bytes::from_bytes_vec(bytes.to_vec()),
+    };
+    Tensor::from_data(TensorData::from_bytes(bytes, shape, dtype), (device, dtype))
+}
+
 /// Downloads a tensor as f32, row-major.
 pub fn to_host<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     let data = tensor.into_data().convert::<f32>();
@@ -39,4 +59,27 @@ pub fn to_host<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
 /// `Backend::sync` is an error on Metal in burn-candle 0.21.
 pub fn scalar<B: Backend>(tensor: Tensor<B, 1>) -> f64 {
     f64::from(to_host(tensor)[0])
+}
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    use burn_flex::{Flex, FlexDevice};
+
+    use super::*;
+
+    #[test]
+    fn a_tensor_over_bytes_reads_them_in_place_unless_they_are_misaligned() {
+        let values: Vec<u8> = [1.5f32, -2.0, 3.25].iter().flat_map(|value| value.to_le_bytes()).collect();
+        for start in 0..4 {
+            // Padding in front moves the values off their alignment.
+            let padded = bytes::Bytes::from([vec![0; 8 - start], values.clone()].concat());
+            let over = padded.slice(8 - start..);
+            let place = over.as_ptr();
+            let tensor = tensor_over::<Flex, 1>(over, DType::F32, [3], &FlexDevice);
+            let primitive = tensor.clone().into_primitive().tensor();
+            let in_place = std::ptr::eq(primitive.bytes().as_ptr(), place);
+            assert_eq!(in_place, place.addr().is_multiple_of(4), "{start} bytes off");
+            assert_eq!(to_host(tensor * 2.0), [3.0, -4.0, 6.5]);
+        }
+    }
 }

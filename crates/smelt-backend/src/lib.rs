@@ -19,7 +19,7 @@ mod survey;
 pub use backends::in_build;
 pub use dispatch::{Job, dispatch};
 pub use error::BackendError;
-pub use host::{float_tensor, int_tensor, scalar, to_host};
+pub use host::{float_tensor, int_tensor, scalar, tensor_over, to_host};
 pub use kernels::Kernels;
 pub use name::Name;
 pub use scope::scoped;

@@ -3,25 +3,23 @@
 //! The loops are plain Rust that the compiler turns into vectors; sums are divided into a fixed number of
 //! lanes, so that they come out the same whatever the instruction set.
 
-use std::sync::OnceLock;
-
-/// An instruction set that loops are compiled for.
+/// An instruction set that loops are compiled for. Other architectures have one only: NEON on AArch64.
+#[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
-    /// What every machine of the architecture has; NEON on AArch64.
+    /// What every machine of the architecture has.
     Baseline,
     /// AVX2.
-    #[cfg(target_arch = "x86_64")]
     Avx2,
     /// AVX-512 F, BW, DQ, VL.
-    #[cfg(target_arch = "x86_64")]
     Avx512,
 }
 
 /// The widest instruction set of this machine, or the one named by `SMELT_CPU`
 /// (`scalar`, `avx2`, `avx512`) if the machine has it.
+#[cfg(target_arch = "x86_64")]
 pub(super) fn level() -> Level {
-    static LEVEL: OnceLock<Level> = OnceLock::new();
+    static LEVEL: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
     *LEVEL.get_or_init(detect)
 }
 
@@ -39,11 +37,6 @@ fn detect() -> Level {
         _ if is_x86_feature_detected!("avx2") => Level::Avx2,
         _ => Level::Baseline,
     }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn detect() -> Level {
-    Level::Baseline
 }
 
 /// Defines a function whose body is compiled once per [`Level`] and called at the machine's.

@@ -14,7 +14,7 @@ use tokenizers::{DecoderWrapper, Tokenizer as Pipeline};
 
 use crate::byte_bpe::ByteBpe;
 use crate::formats::{convert_folder, convert_sentencepiece};
-use crate::{StreamDecoder, TextError, write_atomically};
+use crate::{CHAT_TOKENS, ChatTemplate, StreamDecoder, TextError, write_atomically};
 
 /// Name of the tokenizer's file in a model folder.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -130,7 +130,8 @@ impl Tokenizer {
         write_atomically(&config, self.config_json().as_bytes()).map_err(TextError::writing(&config))
     }
 
-    /// The least that transformers wants to know beside `tokenizer.json`.
+    /// The least that transformers wants to know beside `tokenizer.json`, with the default chat template
+    /// if the vocabulary has its tokens.
     fn config_json(&self) -> String {
         let mut config = serde_json::json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -141,6 +142,9 @@ impl Tokenizer {
             for key in ["bos_token", "eos_token", "unk_token"] {
                 config[key] = token.clone().into();
             }
+        }
+        if CHAT_TOKENS.iter().all(|token| self.token_to_id(token).is_some()) {
+            config["chat_template"] = ChatTemplate::default_chat().source().into();
         }
         format!("{config:#}\n")
     }

@@ -76,11 +76,11 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), CliError> {
         if context.interrupt.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     drop(progress);
-    let read = texts.finish()?;
     let tokenizer = match outcome {
         Err(TextError::Stopped) => return Err(CliError::Interrupted { hint: None }),
         outcome => outcome?,
     };
+    let read = texts.finish()?;
     if args.overwrite {
         // What it says of special tokens belongs to the tokenizer before.
         match std::fs::remove_file(args.output.join(smelt_text::TOKENIZER_CONFIG_FILE)) {

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
     BackendsArgs, BenchArgs, CompletionsArgs, DoctorArgs, EstimateArgs, GenerateArgs, InfoArgs, LogitsArgs,
-    TrainArgs, VerifyArgs,
+    TokenizerArgs, TrainArgs, VerifyArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -56,6 +56,8 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Complete a prompt
     Generate(GenerateArgs),
+    /// Learn a tokenizer; turn text into token ids and back
+    Tokenizer(TokenizerArgs),
     /// Check a model against reference outputs
     Verify(VerifyArgs),
     /// Write a model's logits to a file

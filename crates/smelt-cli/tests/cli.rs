@@ -14,5 +14,7 @@ mod resume;
 mod runs;
 #[path = "cli/smelt.rs"]
 mod smelt;
+#[path = "cli/tokenizer.rs"]
+mod tokenizer;
 #[path = "cli/verify.rs"]
 mod verify;

@@ -39,12 +39,80 @@ pub enum TextError {
         /// The fewest possible.
         minimum: usize,
     },
+    /// A JSON file does not parse, or is no object.
+    #[error("cannot parse `{}`", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A key of a JSON file holds something else than expected.
+    #[error("`{key}` in `{}` is not {expected}", path.display())]
+    BadKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// A line of a text file holds something else than expected.
+    #[error("`{}`, line {line}: expected {expected}", path.display())]
+    BadLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// A SentencePiece model is damaged, or cannot be converted.
+    #[error("`{name}` is not a SentencePiece model that can be read")]
+    SentencePiece {
+        /// Path of the file.
+        name: String,
+        /// Why.
+        source: Cause,
+    },
+    /// A chat template does not parse.
+    #[error("the chat template `{name}` does not parse")]
+    TemplateSyntax {
+        /// Name of the template in its folder.
+        name: String,
+        /// Where and why.
+        source: Cause,
+    },
+    /// A chat template refuses a conversation, by `raise_exception`.
+    #[error("the chat template refuses the conversation: {message}")]
+    TemplateRaised {
+        /// What the template says.
+        message: String,
+    },
+    /// A chat template cannot be rendered with a conversation.
+    #[error("the chat template cannot be rendered with this conversation")]
+    Render {
+        /// Where and why.
+        source: Cause,
+    },
+    /// The text of a message was not found in the rendered conversation.
+    #[error(
+        "the chat template changes message {message} so that its place in the text is unknown; \
+         mark what the assistant writes by `{{% generation %}}` in the template"
+    )]
+    NoSpans {
+        /// Index of the message.
+        message: usize,
+    },
     /// Training failed inside the `tokenizers` crate.
     #[error("cannot train a tokenizer")]
     Train {
         /// What the crate said.
         source: Cause,
     },
+    /// Training was broken off by whoever watched it.
+    #[error("training the tokenizer was stopped")]
+    Stopped,
     /// A text could not be encoded.
     #[error("cannot encode a text of {bytes} bytes")]
     Encode {

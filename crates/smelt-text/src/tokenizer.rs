@@ -4,6 +4,7 @@
 //! and padding that the file asks for are not applied: batches are made elsewhere.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,8 +12,9 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use tokenizers::{DecoderWrapper, Tokenizer as Pipeline};
 
-use crate::pieces::{byte_level_pieces, is_cut_at_spaces};
-use crate::{StreamDecoder, TextError, write_atomically};
+use crate::byte_bpe::ByteBpe;
+use crate::formats::{convert_folder, convert_sentencepiece};
+use crate::{CHAT_TOKENS, ChatTemplate, StreamDecoder, TextError, write_atomically};
 
 /// Name of the tokenizer's file in a model folder.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -31,26 +33,38 @@ pub struct Tokenizer {
     json: Arc<[u8]>,
     vocab_size: usize,
     end_of_text: Option<u32>,
-    cut_at_spaces: bool,
+    /// The fast way to encode, where this tokenizer is of a kind that it knows.
+    byte_bpe: Option<Arc<ByteBpe>>,
+    specials_as_text: bool,
     byte_fallback: bool,
 }
 
 impl Tokenizer {
-    /// Loads `tokenizer.json` from a model folder.
+    /// Loads the tokenizer of a model folder: `tokenizer.json`, else a SentencePiece `tokenizer.model`,
+    /// else `vocab.json` with `merges.txt`.
     ///
     /// # Errors
-    /// If the file is missing, unreadable or not a tokenizer.
+    /// If there is none, or it is unreadable or damaged.
     pub fn from_folder(folder: &Path) -> Result<Self, TextError> {
-        Self::from_file(&folder.join(TOKENIZER_FILE))
+        let file = folder.join(TOKENIZER_FILE);
+        let converted = if file.exists() { None } else { convert_folder(folder) };
+        match converted {
+            Some(json) => Self::parse(json?, &folder.display().to_string()),
+            None => Self::from_file(&file),
+        }
     }
 
-    /// Loads a file in the `tokenizer.json` format.
+    /// Loads a file in the `tokenizer.json` format, or a SentencePiece model if its name ends in
+    /// `.model`.
     ///
     /// # Errors
     /// If the file is missing, unreadable or not a tokenizer.
     pub fn from_file(path: &Path) -> Result<Self, TextError> {
-        let json = fs::read(path).map_err(TextError::reading(path))?;
-        Self::parse(json, &path.display().to_string())
+        let name = path.display().to_string();
+        if path.extension().is_some_and(|extension| extension == "model") {
+            return Self::parse(convert_sentencepiece(path)?, &name);
+        }
+        Self::parse(fs::read(path).map_err(TextError::reading(path))?, &name)
     }
 
     /// Loads the contents of a `tokenizer.json`.
@@ -78,7 +92,8 @@ impl Tokenizer {
         Self {
             vocab_size: largest_id.map_or(0, |id| id as usize + 1),
             end_of_text: END_OF_TEXT_NAMES.iter().find_map(|name| pipeline.token_to_id(name)),
-            cut_at_spaces: is_cut_at_spaces(&pipeline),
+            byte_bpe: ByteBpe::from_json(&json).map(Arc::new),
+            specials_as_text: false,
             byte_fallback: pipeline.get_decoder().is_some_and(has_byte_fallback),
             json: json.into(),
             pipeline,
@@ -115,7 +130,8 @@ impl Tokenizer {
         write_atomically(&config, self.config_json().as_bytes()).map_err(TextError::writing(&config))
     }
 
-    /// The least that transformers wants to know beside `tokenizer.json`.
+    /// The least that transformers wants to know beside `tokenizer.json`, with the default chat template
+    /// if the vocabulary has its tokens.
     fn config_json(&self) -> String {
         let mut config = serde_json::json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -126,6 +142,9 @@ impl Tokenizer {
             for key in ["bos_token", "eos_token", "unk_token"] {
                 config[key] = token.clone().into();
             }
+        }
+        if CHAT_TOKENS.iter().all(|token| self.token_to_id(token).is_some()) {
+            config["chat_template"] = ChatTemplate::default_chat().source().into();
         }
         format!("{config:#}\n")
     }
@@ -168,6 +187,7 @@ impl Tokenizer {
     pub fn with_special_tokens_as_text(&self) -> Self {
         let mut plain = self.clone();
         plain.pipeline.set_encode_special_tokens(true);
+        plain.specials_as_text = true;
         plain
     }
 
@@ -176,7 +196,10 @@ impl Tokenizer {
     /// # Errors
     /// If the model of the tokenizer cannot express the text and has no unknown token.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        self.encode_whole(text, false)
+        match &self.byte_bpe {
+            Some(byte_bpe) => Ok(byte_bpe.encode(text, self.specials_as_text)),
+            None => self.encode_in_pipeline(text, false),
+        }
     }
 
     /// Encodes `text` with what the tokenizer puts around it, such as a begin-of-sequence token.
@@ -184,7 +207,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_with_special_tokens(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        self.encode_whole(text, true)
+        self.encode_in_pipeline(text, true)
     }
 
     /// Encodes each text as [`Tokenizer::encode`] does, on all cores, long texts in parts.
@@ -196,20 +219,35 @@ impl Tokenizer {
     }
 
     fn encode_in_pieces(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        if !self.cut_at_spaces {
-            return self.encode(text);
+        let Some(byte_bpe) = &self.byte_bpe else { return self.encode(text) };
+        let pieces: Vec<&str> = byte_bpe.pieces(text).collect();
+        if let [piece] = pieces[..] {
+            return Ok(byte_bpe.encode(piece, self.specials_as_text));
         }
-        let pieces: Vec<&str> = byte_level_pieces(text).collect();
-        let encoded: Vec<Vec<u32>> =
-            pieces.par_iter().map(|piece| self.encode(piece)).collect::<Result<_, _>>()?;
-        Ok(encoded.concat())
+        let encode = |piece: &&str| byte_bpe.encode(piece, self.specials_as_text);
+        Ok(pieces.par_iter().map(encode).collect::<Vec<_>>().concat())
     }
 
-    fn encode_whole(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TextError> {
+    fn encode_in_pipeline(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TextError> {
         self.pipeline
             .encode_fast(text, add_special_tokens)
             .map(|encoding| encoding.get_ids().to_vec())
             .map_err(|source| TextError::Encode { bytes: text.len(), source })
+    }
+
+    /// Encodes as [`Tokenizer::encode`] does; with each id the bytes of `text` that it stands for.
+    ///
+    /// Tokens that share a character all have its range.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<Range<usize>>), TextError> {
+        let encoding = self
+            .pipeline
+            .encode(text, false)
+            .map_err(|source| TextError::Encode { bytes: text.len(), source })?;
+        let offsets = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
+        Ok((encoding.get_ids().to_vec(), offsets))
     }
 
     /// The text of `ids`; special tokens and ids without a token yield nothing, bytes that are not
@@ -219,6 +257,14 @@ impl Tokenizer {
     /// If the decoder of the tokenizer refuses the tokens.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TextError> {
         self.pipeline.decode(ids, true).map_err(|source| TextError::Decode { tokens: ids.len(), source })
+    }
+
+    /// As [`Tokenizer::decode`], with special tokens spelled out.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn decode_with_special_tokens(&self, ids: &[u32]) -> Result<String, TextError> {
+        self.pipeline.decode(ids, false).map_err(|source| TextError::Decode { tokens: ids.len(), source })
     }
 
     /// Decodes ids one at a time, as they are generated.

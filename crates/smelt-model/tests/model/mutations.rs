@@ -13,7 +13,7 @@ use smelt_model::weights::TensorFile;
 use smelt_model::{ModelConfig, RopeLengths};
 use smelt_testkit::golden_folder;
 
-const DAMAGED_FILES: usize = 4000;
+const DAMAGED_FILES: usize = 2000;
 const DAMAGED_CONFIGS: usize = 20_000;
 
 /// Largest change of a length: far beyond any file here.

@@ -91,14 +91,16 @@ fn of_data(error: &DataError) -> Option<String> {
 
 fn of_model(error: &ModelError) -> Option<String> {
     let hint = match error {
-        ModelError::Safetensors { .. } | ModelError::BadIndex { .. } => {
+        ModelError::BadTensorFile { .. } | ModelError::BadIndex { .. } | ModelError::NonFinite { .. } => {
             "the file is cut or damaged; copy it again, or use an older checkpoint of the run"
         }
         ModelError::Json { .. } | ModelError::MissingKey { .. } | ModelError::BadValue { .. } => {
             "check the model's `config.json`"
         }
         ModelError::Mismatch { .. } => "check that `config.json` and the weights are of the same model",
-        ModelError::NoWeights { .. } => "weights are read from safetensors files",
+        ModelError::NoWeights { .. } => {
+            "weights are read from safetensors, and from the zip archives of PyTorch 1.6 and later"
+        }
         _ => return None,
     };
     Some(hint.to_owned())

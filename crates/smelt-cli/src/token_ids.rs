@@ -1,6 +1,6 @@
 //! Token ids and masks out of safetensors files.
 
-use smelt_model::weights::TensorFileReader;
+use smelt_model::weights::TensorFile;
 
 use crate::error::CliError;
 
@@ -19,7 +19,7 @@ impl TokenIds {
     /// # Errors
     /// [`CliError::Model`] if it is missing or no integer tensor, [`CliError::BadTensor`] for another
     /// rank or a number that is no id.
-    pub fn read(file: &TensorFileReader, name: &str) -> Result<Self, CliError> {
+    pub fn read(file: &TensorFile, name: &str) -> Result<Self, CliError> {
         let bad = |found: String| CliError::BadTensor { name: name.to_owned(), found };
         let &[batch, seq] = file.shape(name)? else {
             return Err(bad(format!("shape {:?}", file.shape(name)?)));

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use safetensors::SafeTensorError;
-
 /// How many names of each sort an error lists before it only counts the rest.
 const LISTED: usize = 20;
 
@@ -31,6 +29,14 @@ pub enum ModelError {
         /// Where and why.
         #[source]
         source: serde_json::Error,
+    },
+    /// A JSON file is larger than any that describes a model.
+    #[error("`{path}` is larger than {limit} bytes, expected a description of a model")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Bytes it may have.
+        limit: u64,
     },
     /// A configuration lacks a key that its family needs.
     #[error("the model configuration lacks `{key}`, expected {expected}")]
@@ -76,17 +82,20 @@ pub enum ModelError {
         /// The known one that is spelled most like it.
         nearest: Option<String>,
     },
-    /// A safetensors file is damaged or not one.
-    #[error("`{path}` is not a valid safetensors file")]
-    Safetensors {
+    /// A tensor file is damaged, lies about itself, or wants more than to describe tensors.
+    #[error("`{path}` is not a valid {format} file: {reason}")]
+    BadTensorFile {
         /// The file.
         path: PathBuf,
-        /// What its header says wrong.
-        #[source]
-        source: SafeTensorError,
+        /// What it was read as: `safetensors`, `PyTorch`.
+        format: &'static str,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The folder has no weights that can be read.
-    #[error("`{folder}` has neither `model.safetensors` nor `model.safetensors.index.json`")]
+    #[error(
+        "`{folder}` has neither `model.safetensors` nor `pytorch_model.bin`, nor the index of shards of either"
+    )]
     NoWeights {
         /// The folder.
         folder: PathBuf,
@@ -124,6 +133,16 @@ pub enum ModelError {
         found: String,
         /// What can be read here.
         expected: &'static str,
+    },
+    /// A weight is no number.
+    #[error("tensor `{name}` holds {value} at index {index}, expected finite numbers")]
+    NonFinite {
+        /// The tensor.
+        name: String,
+        /// Index of the first such value, row-major.
+        index: usize,
+        /// The value: NaN or an infinity.
+        value: f32,
     },
     /// A tensor of a file has another shape than its reader needs.
     #[error("tensor `{name}` has shape {found:?}, expected {expected:?}")]
@@ -170,11 +189,6 @@ impl ModelError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { action, path, source }
-    }
-
-    pub(crate) fn safetensors(path: &Path) -> impl FnOnce(SafeTensorError) -> Self {
-        let path = path.to_path_buf();
-        move |source| Self::Safetensors { path, source }
     }
 }
 

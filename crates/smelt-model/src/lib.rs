@@ -12,6 +12,7 @@ mod error;
 pub mod estimate;
 pub mod family;
 mod init;
+mod json;
 mod limits;
 mod mask;
 mod parameters;

@@ -17,3 +17,5 @@ pub const HEADS: usize = 1 << 12;
 pub const POSITIONS: usize = 1 << 26;
 /// Experts of a block.
 pub const EXPERTS: usize = 1 << 12;
+/// Experts of all blocks together.
+pub const ALL_EXPERTS: usize = 1 << 17;

@@ -10,7 +10,7 @@ use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use burn_autodiff::Autodiff;
 use smelt_backend::kernels::{AdamWState, AdamWStep};
 use smelt_backend::{Kernels, to_host};
-use smelt_model::weights::{TensorFileReader, TensorFileWriter};
+use smelt_model::weights::{TensorFile, TensorFileWriter};
 use smelt_model::{Decoder, NameMap, ParameterInfo, ParameterMapper, Role};
 
 use crate::gradients::Gradients;
@@ -59,7 +59,7 @@ impl<B: Kernels> AdamW<B> {
     /// Reads the moments of `parameters`, all of them and no others.
     pub fn load(path: &Path, parameters: &[ParameterInfo], device: &B::Device) -> Result<Self, TrainError> {
         let mismatch = |problem| TrainError::OptimizerMismatch { path: path.to_owned(), problem };
-        let file = TensorFileReader::open(path)?;
+        let file = TensorFile::open(path)?;
         let mut moments = BTreeMap::new();
         for info in parameters {
             let read = |suffix: &str| -> Result<FloatTensor<B>, TrainError> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use smelt_backend::{Job, Kernels, dispatch, float_tensor, int_tensor, to_host};
-use smelt_model::weights::{TensorFileReader, TensorFileWriter};
+use smelt_model::weights::{TensorFile, TensorFileWriter};
 use smelt_model::{ForwardInput, load};
 
 use crate::config::BackendSection;
@@ -34,7 +34,7 @@ pub struct LogitsArgs {
 
 pub fn run(args: &LogitsArgs, context: &Context) -> Result<(), CliError> {
     let folder = model_folder(&args.model)?;
-    let input = TensorFileReader::open(&args.input)?;
+    let input = TensorFile::open(&args.input)?;
     let ids = TokenIds::read(&input, "input_ids")?;
     let mask =
         input.contains("attention_mask").then(|| TokenIds::read(&input, "attention_mask")).transpose()?;

@@ -30,13 +30,18 @@ Examples:
   smelt verify tests/golden/* --backend ndarray";
 
 /// Files of a model's reference folder that some check reads.
-const KNOWN_FILES: [&str; 5] = [
+const KNOWN_FILES: [&str; 7] = [
     "config.json",
     "config_v5.json",
     "golden.safetensors",
     "model.safetensors",
     "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
 ];
+
+/// How the names of sharded weights begin and end.
+const SHARDS: [(&str, &str); 2] = [("model-", ".safetensors"), ("pytorch_model-", ".bin")];
 
 /// Arguments of `smelt verify`.
 #[derive(Debug, Args)]
@@ -108,7 +113,7 @@ fn unknown_files(folder: &Path, known: &[&str]) -> Result<Vec<String>, CliError>
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        let shard = name.starts_with("model-") && name.ends_with(".safetensors");
+        let shard = SHARDS.iter().any(|(start, end)| name.starts_with(start) && name.ends_with(end));
         if !shard && name != "meta.json" && !known.contains(&name.as_str()) {
             names.push(name);
         }

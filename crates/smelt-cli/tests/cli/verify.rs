@@ -102,7 +102,7 @@ fn logits_equal_the_reference_through_files() {
     let folder = copy(&place, "gpt2");
     let input = place.path("gpt2/golden.safetensors").display().to_string();
     place.done(&["logits", "--model", &folder, "--input", &input, "--output", "out.safetensors", "--quiet"]);
-    let tensors = |path: &str| smelt_model::weights::TensorFileReader::open(&place.path(path)).unwrap();
+    let tensors = |path: &str| smelt_model::weights::TensorFile::open(&place.path(path)).unwrap();
     let (found, expected) = (tensors("out.safetensors"), tensors("gpt2/golden.safetensors"));
     assert_eq!(found.shape("logits").unwrap(), expected.shape("logits").unwrap());
     let pairs = found.f32("logits").unwrap().into_iter().zip(expected.f32("logits").unwrap());

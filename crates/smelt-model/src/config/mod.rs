@@ -5,7 +5,6 @@ mod fields;
 mod rope;
 mod section;
 
-use std::fs;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -20,6 +19,7 @@ pub use section::SectionKey;
 
 use crate::error::ModelError;
 use crate::family::{self, Family};
+use crate::json;
 
 /// File name of a model's configuration.
 pub const CONFIG_FILE: &str = "config.json";
@@ -39,7 +39,7 @@ impl ModelConfig {
     /// Reads `config.json` in `folder`.
     ///
     /// # Errors
-    /// [`ModelError::Io`], [`ModelError::Json`], and those of [`ModelConfig::from_json`].
+    /// Those of [`ModelConfig::from_file`].
     pub fn from_folder(folder: &Path) -> Result<Self, ModelError> {
         Self::from_file(&folder.join(CONFIG_FILE))
     }
@@ -47,12 +47,10 @@ impl ModelConfig {
     /// Reads the configuration in `path`.
     ///
     /// # Errors
-    /// [`ModelError::Io`], [`ModelError::Json`], and those of [`ModelConfig::from_json`].
+    /// [`ModelError::Io`], [`ModelError::TooLarge`], [`ModelError::Json`], and those of
+    /// [`ModelConfig::from_json`].
     pub fn from_file(path: &Path) -> Result<Self, ModelError> {
-        let text = fs::read(path).map_err(ModelError::io("read", path))?;
-        let value = serde_json::from_slice(&text)
-            .map_err(|source| ModelError::Json { path: path.to_path_buf(), source })?;
-        Self::from_json(value)
+        json::read(path).and_then(Self::from_json)
     }
 
     /// Reads a `config.json` as transformers 4 or 5 writes it; unknown keys are kept.

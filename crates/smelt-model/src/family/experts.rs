@@ -24,6 +24,12 @@ pub struct ExpertKeys {
 /// [`ModelError::MissingKey`] and [`ModelError::BadValue`].
 pub fn add(fields: &Fields<'_>, config: &mut DecoderConfig, keys: ExpertKeys) -> Result<(), ModelError> {
     let num_experts = fields.size(NUM_EXPERTS, limits::EXPERTS)?;
+    if num_experts * config.num_hidden_layers > limits::ALL_EXPERTS {
+        let limit = limits::ALL_EXPERTS;
+        return Err(
+            fields.bad(NUM_EXPERTS, format!("at most {limit} in all {} layers", config.num_hidden_layers))
+        );
+    }
     let num_experts_per_tok = fields.size(PER_TOKEN, limits::EXPERTS)?;
     if num_experts_per_tok > num_experts {
         return Err(fields.bad(PER_TOKEN, format!("at most the number of experts ({num_experts})")));
@@ -40,8 +46,9 @@ pub fn add(fields: &Fields<'_>, config: &mut DecoderConfig, keys: ExpertKeys) ->
     let dense = fields.indices(&["mlp_only_layers"], config.num_hidden_layers)?;
     let step = fields.optional_size(&["decoder_sparse_step"], limits::LAYERS)?.unwrap_or(1);
     for (index, layer) in config.layers.iter_mut().enumerate() {
-        layer.sparse = !dense.contains(&index) && (index + 1).is_multiple_of(step);
+        layer.sparse = (index + 1).is_multiple_of(step);
     }
+    dense.into_iter().for_each(|index| config.layers[index].sparse = false);
     Ok(())
 }
 

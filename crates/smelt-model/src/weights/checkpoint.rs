@@ -1,24 +1,31 @@
-//! The weights of one model folder: a single safetensors file, or shards with their index.
+//! The weights of one model folder: a single file, or shards with their index; safetensors or PyTorch's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::reader::TensorFileReader;
+use super::file::TensorFile;
 use crate::error::ModelError;
+use crate::json;
 
 /// File name of unsharded weights.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// File name of the index of sharded weights.
 pub const INDEX_FILE: &str = "model.safetensors.index.json";
+/// File name of unsharded weights of `torch.save`.
+pub const TORCH_WEIGHTS_FILE: &str = "pytorch_model.bin";
+/// File name of the index of sharded weights of `torch.save`.
+pub const TORCH_INDEX_FILE: &str = "pytorch_model.bin.index.json";
+
+/// A single file and the index of shards that may stand for it, in the order that transformers looks.
+const NAMES: [(&str, &str); 2] = [(WEIGHTS_FILE, INDEX_FILE), (TORCH_WEIGHTS_FILE, TORCH_INDEX_FILE)];
 
 /// All weight files of a folder, open, with the place of every tensor.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    files: Vec<TensorFileReader>,
+    files: Vec<TensorFile>,
     places: BTreeMap<String, usize>,
 }
 
@@ -28,21 +35,22 @@ struct Index {
 }
 
 impl Checkpoint {
-    /// Opens `model.safetensors` in `folder`, or else the shards of `model.safetensors.index.json`.
+    /// Opens `model.safetensors` in `folder`, or else the shards of `model.safetensors.index.json`, or else
+    /// `pytorch_model.bin` or its shards.
     ///
     /// # Errors
-    /// [`ModelError::NoWeights`] with neither, [`ModelError::BadIndex`] if an index names a file outside
-    /// the folder or a tensor that its shard lacks, and those of [`TensorFileReader::open`].
+    /// [`ModelError::NoWeights`] with none of them, [`ModelError::BadIndex`] if an index names a file outside
+    /// the folder or a tensor that its shard lacks, and those of [`TensorFile::open`].
     pub fn open(folder: &Path) -> Result<Self, ModelError> {
-        let single = folder.join(WEIGHTS_FILE);
-        let index = folder.join(INDEX_FILE);
-        if single.exists() {
-            let file = TensorFileReader::open(&single)?;
-            let places = file.names().into_iter().map(|name| (name, 0)).collect();
-            return Ok(Self { path: single, files: vec![file], places });
-        }
-        if index.exists() {
-            return Self::open_shards(folder, &index);
+        for (single, index) in NAMES.map(|(single, index)| (folder.join(single), folder.join(index))) {
+            if single.exists() {
+                let file = TensorFile::open(&single)?;
+                let places = file.names().into_iter().map(|name| (name.to_owned(), 0)).collect();
+                return Ok(Self { path: single, files: vec![file], places });
+            }
+            if index.exists() {
+                return Self::open_shards(folder, &index);
+            }
         }
         Err(ModelError::NoWeights { folder: folder.to_path_buf() })
     }
@@ -58,13 +66,13 @@ impl Checkpoint {
     }
 
     /// The file that holds tensor `name`.
-    pub fn file_of(&self, name: &str) -> Option<&TensorFileReader> {
+    pub fn file_of(&self, name: &str) -> Option<&TensorFile> {
         self.places.get(name).map(|place| &self.files[*place])
     }
 
     fn open_shards(folder: &Path, path: &Path) -> Result<Self, ModelError> {
         let bad = |reason: String| ModelError::BadIndex { path: path.to_path_buf(), reason };
-        let index = read_index(path)?;
+        let index: Index = json::read(path)?;
         let shards: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
         let mut files = Vec::with_capacity(shards.len());
         let mut places = BTreeMap::new();
@@ -72,9 +80,9 @@ impl Checkpoint {
             if !is_plain_name(shard) {
                 return Err(bad(format!("`{shard}` is not a file name")));
             }
-            let file = TensorFileReader::open(&folder.join(shard))?;
+            let file = TensorFile::open(&folder.join(shard))?;
             for name in file.names() {
-                if places.insert(name.clone(), files.len()).is_some() {
+                if places.insert(name.to_owned(), files.len()).is_some() {
                     return Err(bad(format!("tensor `{name}` is in more than one shard")));
                 }
             }
@@ -82,18 +90,13 @@ impl Checkpoint {
         }
         let checkpoint = Self { path: path.to_path_buf(), files, places };
         for (name, shard) in &index.weight_map {
-            let file = checkpoint.file_of(name).map(TensorFileReader::path);
+            let file = checkpoint.file_of(name).map(TensorFile::path);
             if file != Some(&folder.join(shard)) {
                 return Err(bad(format!("tensor `{name}` is not in `{shard}`")));
             }
         }
         Ok(checkpoint)
     }
-}
-
-fn read_index(path: &Path) -> Result<Index, ModelError> {
-    let text = fs::read(path).map_err(ModelError::io("read", path))?;
-    serde_json::from_slice(&text).map_err(|source| ModelError::Json { path: path.to_path_buf(), source })
 }
 
 /// One normal path component: an index must not reach outside its folder.

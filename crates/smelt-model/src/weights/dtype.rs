@@ -1,6 +1,7 @@
 //! Between the dtypes of files and f32 on the host: the one place that converts.
 
 use half::{bf16, f16};
+use rayon::prelude::*;
 use safetensors::Dtype;
 
 use crate::error::ModelError;
@@ -62,8 +63,20 @@ fn bytes<const N: usize, T: Copy>(values: &[T], convert: impl Fn(T) -> [u8; N]) 
     bytes
 }
 
-fn elements<const N: usize, T>(bytes: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<T> {
-    bytes.as_chunks::<N>().0.iter().map(|raw| convert(*raw)).collect()
+/// Values of a part that one core converts; smaller tensors are not divided.
+const PART: usize = 1 << 18;
+
+fn elements<const N: usize, T: Copy + Default + Send>(
+    bytes: &[u8],
+    convert: impl Fn([u8; N]) -> T + Sync,
+) -> Vec<T> {
+    let raw = bytes.as_chunks::<N>().0;
+    let mut values = vec![T::default(); raw.len()];
+    let fill = |(values, raw): (&mut [T], &[[u8; N]])| {
+        values.iter_mut().zip(raw).for_each(|(value, raw)| *value = convert(*raw));
+    };
+    values.par_chunks_mut(PART).zip(raw.par_chunks(PART)).for_each(fill);
+    values
 }
 
 #[cfg(test)]

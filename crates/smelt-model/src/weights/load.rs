@@ -1,4 +1,4 @@
-//! From a folder to a model: check every name and shape first, then move one tensor at a time.
+//! From a folder to a model: check every name and shape first, then read tensors and move them in turn.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -9,8 +9,8 @@ use burn::tensor::{Tensor, TensorData};
 use smelt_backend::Kernels;
 
 use super::checkpoint::Checkpoint;
-use super::reader::TensorFileReader;
-use super::transpose::transposed;
+use super::file::TensorFile;
+use super::read_ahead::{NonFinite, ReadAhead, Source};
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::error::{Differences, MisShaped, ModelError};
@@ -19,32 +19,59 @@ use crate::parameters::{ParameterInfo, ParameterMapper};
 const HEAD_PATH: &str = "lm_head.weight";
 const EMBEDDING_PATH: &str = "embed_tokens.weight";
 
-/// Loads the model in `folder` onto `device`, in f32.
+/// What a caller may choose about loading.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LoadOptions {
+    /// What to do about weights that are NaN or infinite.
+    pub non_finite: NonFinite,
+}
+
+/// Loads the model in `folder` onto `device`, in f32, with the default [`LoadOptions`].
 ///
 /// # Errors
 /// Those of [`ModelConfig::from_folder`], [`Checkpoint::open`] and [`load_weights`].
 pub fn load<B: Kernels>(folder: &Path, device: &B::Device) -> Result<(ModelConfig, Decoder<B>), ModelError> {
     let config = ModelConfig::from_folder(folder)?;
     let checkpoint = Checkpoint::open(folder)?;
-    let model = load_weights(&config, &checkpoint, device)?;
+    let model = load_weights(&config, &checkpoint, LoadOptions::default(), device)?;
     Ok((config, model))
 }
 
 /// Builds the model of `config` with the weights of `checkpoint`, in f32, on `device`.
 ///
+/// Several tensors are read at once; host memory peaks at 64 MiB or the largest tensor besides the model.
+///
 /// # Errors
 /// [`ModelError::Mismatch`] with all that is missing, unexpected or mis-shaped;
-/// [`ModelError::TiedHeadDiffers`]; [`ModelError::BadDtype`].
+/// [`ModelError::TiedHeadDiffers`]; [`ModelError::BadDtype`]; [`ModelError::NonFinite`] unless `options`
+/// allows it.
 pub fn load_weights<B: Kernels>(
     config: &ModelConfig,
     checkpoint: &Checkpoint,
+    options: LoadOptions,
     device: &B::Device,
 ) -> Result<Decoder<B>, ModelError> {
     let structure = Decoder::<B>::structure(&config.decoder, device);
-    check(config, checkpoint, &structure.named_parameters(&config.family.names))?;
-    let mut fill = Fill { config, checkpoint, failure: None };
+    let parameters = structure.named_parameters(&config.family.names);
+    check(config, checkpoint, &parameters)?;
+    let sources: Result<Vec<_>, _> =
+        parameters.into_iter().map(|info| source(config, checkpoint, info)).collect();
+    let mut fill = Fill { values: ReadAhead::new(sources?, options.non_finite), failure: None };
     let model = structure.map_parameters(&config.family.names, &mut fill);
     fill.failure.map_or(Ok(model), Err)
+}
+
+/// Where the checkpoint has the values of a parameter.
+fn source<'a>(
+    config: &ModelConfig,
+    checkpoint: &'a Checkpoint,
+    info: ParameterInfo,
+) -> Result<Source<'a>, ModelError> {
+    let name = name_in(config, checkpoint, &info).unwrap_or(&info.key).to_owned();
+    match checkpoint.file_of(&name) {
+        Some(file) => Ok(Source { info, file, name }),
+        None => Err(ModelError::NoTensor { path: checkpoint.path().to_path_buf(), name }),
+    }
 }
 
 /// Name of the parameter in this checkpoint, which may leave out the family's prefix.
@@ -102,12 +129,7 @@ fn check_tied_head(
     Err(ModelError::TiedHeadDiffers { head: head_key, embedding: name.to_owned() })
 }
 
-fn same_values(
-    a: &TensorFileReader,
-    a_name: &str,
-    b: &TensorFileReader,
-    b_name: &str,
-) -> Result<bool, ModelError> {
+fn same_values(a: &TensorFile, a_name: &str, b: &TensorFile, b_name: &str) -> Result<bool, ModelError> {
     let same = a.dtype(a_name)? == b.dtype(b_name)?
         && a.shape(a_name)? == b.shape(b_name)?
         && a.bytes(a_name)? == b.bytes(b_name)?;
@@ -118,8 +140,7 @@ fn same_values(
 
 /// Fills an empty structure from a checkpoint that was checked against it.
 struct Fill<'a> {
-    config: &'a ModelConfig,
-    checkpoint: &'a Checkpoint,
+    values: ReadAhead<'a>,
     failure: Option<ModelError>,
 }
 
@@ -132,7 +153,7 @@ impl<B: Backend> ParameterMapper<B> for Fill<'_> {
         if self.failure.is_some() {
             return parameter;
         }
-        match self.values(info) {
+        match self.values.next() {
             Ok(values) => {
                 let data = TensorData::new(values, info.shape.clone());
                 let tensor = Tensor::from_data(data, &parameter.lazy_device());
@@ -144,20 +165,5 @@ impl<B: Backend> ParameterMapper<B> for Fill<'_> {
                 parameter
             }
         }
-    }
-}
-
-impl Fill<'_> {
-    fn values(&self, info: &ParameterInfo) -> Result<Vec<f32>, ModelError> {
-        let no_tensor =
-            || ModelError::NoTensor { path: self.checkpoint.path().to_path_buf(), name: info.key.clone() };
-        let name = name_in(self.config, self.checkpoint, info).ok_or_else(no_tensor)?;
-        let file = self.checkpoint.file_of(name).ok_or_else(no_tensor)?;
-        let values = file.f32_of_shape(name, &info.checkpoint_shape())?;
-        file.release(name);
-        Ok(match (info.transposed, info.shape.as_slice()) {
-            (true, [rows, columns]) => transposed(&values, *columns, *rows),
-            _ => values,
-        })
     }
 }

@@ -1,22 +1,30 @@
 //! Weights in and out of Hugging Face folders.
 //!
-//! Values pass one tensor at a time between a memory map and the device, so that loading peaks at the
+//! Values pass between memory maps and the device a few tensors at a time, so that loading peaks at the
 //! model and its largest tensor. All that does not fit is reported at once, before anything is loaded.
+//! Files come from strangers: each is checked before it is believed, and none is executed.
 
 mod atomic;
 mod checkpoint;
 mod dtype;
+mod file;
+mod header;
 mod load;
+mod map;
 mod names;
-mod reader;
+mod place;
+mod read_ahead;
 mod save;
+mod shards;
+mod torch;
 mod transpose;
 mod writer;
 
 pub use atomic::write_atomic;
-pub use checkpoint::{Checkpoint, INDEX_FILE, WEIGHTS_FILE};
-pub use load::{load, load_weights};
+pub use checkpoint::{Checkpoint, INDEX_FILE, TORCH_INDEX_FILE, TORCH_WEIGHTS_FILE, WEIGHTS_FILE};
+pub use file::TensorFile;
+pub use load::{LoadOptions, load, load_weights};
 pub use names::NameMap;
-pub use reader::TensorFileReader;
-pub use save::{GENERATION_CONFIG_FILE, save};
+pub use read_ahead::NonFinite;
+pub use save::{GENERATION_CONFIG_FILE, SaveOptions, save, save_with};
 pub use writer::TensorFileWriter;

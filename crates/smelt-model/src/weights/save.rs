@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 use smelt_backend::{Kernels, to_host};
 
 use super::atomic::write_atomic;
-use super::checkpoint::WEIGHTS_FILE;
+use super::checkpoint::{INDEX_FILE, WEIGHTS_FILE};
+use super::shards::{self, Weight, divide, is_shard};
 use super::transpose::transposed;
 use super::writer::TensorFileWriter;
 use crate::config::{CONFIG_FILE, ModelConfig, to_text};
@@ -22,32 +23,95 @@ use crate::parameters::{ParameterInfo, ParameterVisitor};
 /// File name of the settings that transformers generates with.
 pub const GENERATION_CONFIG_FILE: &str = "generation_config.json";
 
+const F32_BYTES: u64 = size_of::<f32>() as u64;
+
 /// The keys under which transformers 4 and 5 note the dtype of the weights.
 const DTYPE_KEYS: [&str; 2] = ["torch_dtype", "dtype"];
 
-/// Writes `config.json`, `model.safetensors` and, where absent, `generation_config.json` into `folder`.
-///
-/// Tensors are f32, under the family's names and in its orientation, tied weights once, sorted. Each file
-/// is replaced atomically; the folder is made if it is not there. The configuration keeps every key; only
-/// a noted dtype that is not that of the file becomes `float32`.
+/// What a caller may choose about saving.
+#[derive(Debug, Clone, Copy)]
+pub struct SaveOptions {
+    /// Weights beyond this go into several files; a larger tensor gets one of its own.
+    pub max_shard_bytes: u64,
+}
+
+impl Default for SaveOptions {
+    /// Shards of 50 GB, as transformers 5.
+    fn default() -> Self {
+        Self { max_shard_bytes: 50_000_000_000 }
+    }
+}
+
+/// Writes `config.json`, the weights and, where absent, `generation_config.json` into `folder`, with the
+/// default [`SaveOptions`].
 ///
 /// # Errors
 /// [`ModelError::Io`].
 pub fn save<B: Kernels>(config: &ModelConfig, model: &Decoder<B>, folder: &Path) -> Result<(), ModelError> {
+    save_with(config, model, SaveOptions::default(), folder)
+}
+
+/// As [`save`], with `options`.
+///
+/// Tensors are f32, under the family's names and in its orientation, tied weights once, sorted within a
+/// file: `model.safetensors`, or shards with their index. Each file is replaced atomically; the folder is
+/// made if it is not there, and safetensors of an earlier save that the new ones replace are removed last.
+/// The configuration keeps every key; only a noted dtype that is not that of the file becomes `float32`.
+///
+/// # Errors
+/// [`ModelError::Io`].
+pub fn save_with<B: Kernels>(
+    config: &ModelConfig,
+    model: &Decoder<B>,
+    options: SaveOptions,
+    folder: &Path,
+) -> Result<(), ModelError> {
     fs::create_dir_all(folder).map_err(ModelError::io("write", folder))?;
-    let mut collect = Collect(TensorFileWriter::new());
+    let mut collect = Collect(Vec::new());
     model.visit_parameters(&config.family.names, &mut collect);
-    collect.0.write(&folder.join(WEIGHTS_FILE))?;
-    write_json(&folder.join(CONFIG_FILE), &noting_f32(&config.raw))?;
+    let parameters = collect.0.iter().map(|weight| weight.bytes() / F32_BYTES).sum();
+    let shards = divide(collect.0, options.max_shard_bytes);
+    let mut written: Vec<String> = shards.iter().map(|(file, _)| file.clone()).collect();
+    let index = (shards.len() > 1).then(|| shards::index(&shards, parameters));
+    for (file, weights) in shards {
+        write_weights(weights, &folder.join(file))?;
+    }
+    if let Some(index) = index {
+        write_json(&folder.join(INDEX_FILE), &index)?;
+        written.push(INDEX_FILE.to_owned());
+    }
+    write_json(&folder.join(CONFIG_FILE), &Value::Object(noting_f32(&config.raw)))?;
     let generation = folder.join(GENERATION_CONFIG_FILE);
     if !generation.exists() {
-        write_json(&generation, &generation_config(&config.raw))?;
+        write_json(&generation, &Value::Object(generation_config(&config.raw)))?;
+    }
+    remove_replaced(folder, &written)
+}
+
+fn write_weights(weights: Vec<Pending<'_>>, path: &Path) -> Result<(), ModelError> {
+    let mut file = TensorFileWriter::new();
+    for weight in weights {
+        file.add_f32(weight.name, &weight.shape, weight.values);
+    }
+    file.write(path)
+}
+
+/// Removes weights of an earlier save, which readers would prefer or mistake for these.
+fn remove_replaced(folder: &Path, written: &[String]) -> Result<(), ModelError> {
+    for entry in fs::read_dir(folder).map_err(ModelError::io("read", folder))? {
+        let name = entry.map_err(ModelError::io("read", folder))?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let weights = name == WEIGHTS_FILE || name == INDEX_FILE || is_shard(name);
+        if weights && !written.iter().any(|file| file == name) {
+            let path = folder.join(name);
+            fs::remove_file(&path).map_err(ModelError::io("remove", &path))?;
+        }
     }
     Ok(())
 }
 
-fn write_json(path: &Path, object: &Map<String, Value>) -> Result<(), ModelError> {
-    let text = to_text(&Value::Object(object.clone()));
+fn write_json(path: &Path, value: &Value) -> Result<(), ModelError> {
+    let text = to_text(value);
     write_atomic(path, |file| file.write_all(text.as_bytes())).map_err(ModelError::io("write", path))
 }
 
@@ -72,19 +136,38 @@ fn generation_config(raw: &Map<String, Value>) -> Map<String, Value> {
     settings
 }
 
-/// Hands every parameter to the writer, to be fetched from its device when its turn comes.
-struct Collect<'a>(TensorFileWriter<'a>);
+/// A parameter that is fetched from its device when its turn comes.
+struct Pending<'a> {
+    name: String,
+    shape: Vec<usize>,
+    values: Box<dyn FnOnce() -> Cow<'a, [f32]> + 'a>,
+}
+
+impl Weight for Pending<'_> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn bytes(&self) -> u64 {
+        self.shape.iter().product::<usize>() as u64 * F32_BYTES
+    }
+}
+
+/// Takes every parameter as it is named and turned in files.
+struct Collect<'a>(Vec<Pending<'a>>);
 
 impl<B: Kernels> ParameterVisitor<B> for Collect<'_> {
     fn visit<const D: usize>(&mut self, info: &ParameterInfo, parameter: &Param<Tensor<B, D>>) {
         let tensor = parameter.val();
         let turn = info.transposed.then(|| info.shape.clone());
-        self.0.add_f32(info.key.clone(), &info.checkpoint_shape(), move || {
+        let values = move || {
             let values = to_host(tensor);
             Cow::Owned(match turn.as_deref() {
                 Some([rows, columns]) => transposed(&values, *rows, *columns),
                 _ => values,
             })
-        });
+        };
+        let (name, shape) = (info.key.clone(), info.checkpoint_shape());
+        self.0.push(Pending { name, shape, values: Box::new(values) });
     }
 }

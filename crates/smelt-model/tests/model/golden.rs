@@ -4,7 +4,7 @@
 
 use burn::tensor::{Int, Tensor};
 use smelt_backend::{Kernels, float_tensor, int_tensor, scalar, to_host};
-use smelt_model::weights::{Checkpoint, load_weights};
+use smelt_model::weights::{Checkpoint, LoadOptions, load_weights};
 use smelt_model::{Decoder, ForwardInput, KvCache, ModelConfig, load};
 use smelt_testkit::{Golden, HostTensor, Tolerance, assert_close, backend_test};
 
@@ -98,7 +98,7 @@ fn spellings<B: Kernels>(device: &B::Device) {
                 continue;
             }
             let config = ModelConfig::from_file(&golden.folder.join(file)).unwrap();
-            let model = load_weights::<B>(&config, &checkpoint, device).unwrap();
+            let model = load_weights::<B>(&config, &checkpoint, LoadOptions::default(), device).unwrap();
             let hidden = model.hidden(ForwardInput::new(ids(golden.tensor("input_ids"), device)));
             let logits = to_host(model.logits(hidden));
             assert_close(file, &logits, golden.tensor("logits").floats(), Tolerance::Logits);

@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use smelt_model::weights::{Checkpoint, TensorFileReader};
+use smelt_model::weights::{Checkpoint, TensorFile};
 use smelt_model::{ModelConfig, ModelError};
 use smelt_testkit::golden_folder;
 
-fn open(bytes: &[u8]) -> Result<TensorFileReader, ModelError> {
+fn open(bytes: &[u8]) -> Result<TensorFile, ModelError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     fs::write(&path, bytes).unwrap();
-    TensorFileReader::open(&path)
+    TensorFile::open(&path)
 }
 
 fn with_header(length: u64, header: &str, data: usize) -> Vec<u8> {
@@ -24,7 +24,7 @@ fn with_header(length: u64, header: &str, data: usize) -> Vec<u8> {
 #[track_caller]
 fn assert_refused(bytes: &[u8]) {
     let error = open(bytes).unwrap_err();
-    assert!(matches!(error, ModelError::Safetensors { .. }), "{error}");
+    assert!(matches!(error, ModelError::BadTensorFile { .. }), "{error}");
     assert!(error.to_string().contains("model.safetensors"));
 }
 
@@ -60,6 +60,10 @@ fn headers_that_lie_are_refused() {
     assert_refused(&header(&one("[18446744073709551615,18446744073709551615]", "[0,8]"), 8));
     assert_refused(&header(&one("[-1]", "[0,8]"), 8));
     assert_refused(&header(r#"{"a":{"dtype":"F33","shape":[2],"data_offsets":[0,8]}}"#, 8));
+    let twice = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}"#;
+    assert!(open(&header(twice, 16)).unwrap_err().to_string().ends_with("tensor `a` is there twice"));
+    let metadata = r#"{"__metadata__":{},"__metadata__":{}}"#;
+    assert_refused(&header(metadata, 0));
     let overlap = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#;
     assert_refused(&header(overlap, 12));
     let not_utf8 = [&8u64.to_le_bytes()[..], &[0xff; 8]].concat();
@@ -86,7 +90,9 @@ fn flipped_header_bytes_never_panic() {
 fn folders_without_weights_say_what_they_lack() {
     let folder = tempfile::tempdir().unwrap();
     let error = Checkpoint::open(folder.path()).unwrap_err().to_string();
-    assert!(error.ends_with("has neither `model.safetensors` nor `model.safetensors.index.json`"), "{error}");
+    let expected =
+        "has neither `model.safetensors` nor `pytorch_model.bin`, nor the index of shards of either";
+    assert!(error.ends_with(expected), "{error}");
     fs::create_dir(folder.path().join("model.safetensors")).unwrap();
     let error = Checkpoint::open(folder.path()).unwrap_err();
     assert!(matches!(error, ModelError::Io { .. }), "{error}");
@@ -113,4 +119,38 @@ fn damaged_json_is_an_error() {
     assert!(matches!(refuse(&index, absolute), ModelError::BadIndex { .. }));
     let absent = r#"{"weight_map": {"a": "model-1.safetensors"}}"#;
     assert!(matches!(refuse(&index, absent), ModelError::Io { .. }));
+}
+
+#[test]
+fn configurations_of_absurd_sizes_are_refused() {
+    let mixtral = |key: &str, value: serde_json::Value| {
+        let text = fs::read(golden_folder("mixtral").join("config.json")).unwrap();
+        let mut config: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        config[key] = value;
+        ModelConfig::from_json(config)
+    };
+    assert!(mixtral("num_hidden_layers", 2.into()).is_ok());
+    for key in ["num_attention_heads", "num_key_value_heads", "hidden_size", "num_local_experts"] {
+        for value in [0.into(), (-1).into(), u64::MAX.into(), 1e300.into(), "8".into()] {
+            let error = mixtral(key, value).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{key}` is ")), "{error}");
+        }
+    }
+    let experts = mixtral("num_hidden_layers", 4096.into()).map(|_| ());
+    assert!(experts.is_ok(), "few experts in many layers");
+    let text = fs::read(golden_folder("mixtral").join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    (config["num_hidden_layers"], config["num_local_experts"]) = (4096.into(), 4096.into());
+    let error = ModelConfig::from_json(config).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "`num_local_experts` is 4096 in the model configuration, expected at most 131072 in all 4096 layers"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_endless_configuration_is_not_read_to_its_end() {
+    let error = ModelConfig::from_file(Path::new("/dev/zero")).unwrap_err();
+    assert!(matches!(error, ModelError::TooLarge { .. }), "{error}");
 }

@@ -9,4 +9,6 @@ mod estimates;
 mod golden;
 mod hostile;
 mod initialisation;
+mod mutations;
+mod torch_files;
 mod weights;

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 use smelt_backend::{Kernels, int_tensor, to_host};
-use smelt_model::weights::{TensorFileReader, TensorFileWriter};
+use smelt_model::weights::{
+    Checkpoint, LoadOptions, NonFinite, SaveOptions, TensorFile, TensorFileWriter, load_weights, save_with,
+};
 use smelt_model::{Decoder, ForwardInput, ModelConfig, ModelError, load, save};
 use smelt_testkit::{Golden, backend_test, golden_folder};
 
@@ -20,6 +22,9 @@ backend_test!(half_precision_files_load, half_precision);
 backend_test!(an_untied_head_is_saved_and_loaded, untied);
 backend_test!(all_differences_are_reported_at_once, differences);
 backend_test!(a_head_that_contradicts_the_tie_is_refused, tied_head);
+backend_test!(weights_that_are_no_numbers_are_refused, non_finite);
+backend_test!(shards_are_those_of_transformers, saved_shards);
+backend_test!(a_save_replaces_the_one_before, replaced);
 
 type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
@@ -222,6 +227,61 @@ fn tied_head<B: Kernels>(device: &B::Device) {
     assert!(matches!(error, ModelError::TiedHeadDiffers { .. }), "{error}");
 }
 
+fn non_finite<B: Kernels>(device: &B::Device) {
+    let key = "transformer.h.1.mlp.c_fc.weight";
+    let folder = changed(
+        |tensors| {
+            let (_, _, data) = tensors.get_mut(key).unwrap();
+            data[400..404].copy_from_slice(&f32::INFINITY.to_le_bytes());
+        },
+        |_| (),
+    );
+    let error = load::<B>(folder.path(), device).unwrap_err().to_string();
+    assert_eq!(error, format!("tensor `{key}` holds inf at index 100, expected finite numbers"));
+    let config = ModelConfig::from_folder(folder.path()).unwrap();
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    let options = LoadOptions { non_finite: NonFinite::Warn };
+    assert!(load_weights::<B>(&config, &checkpoint, options, device).is_ok());
+}
+
+/// Against the index that transformers made of the same fixtures.
+fn saved_shards<B: Kernels>(device: &B::Device) {
+    let indices = fs::read_dir(golden_folder("shards")).unwrap().map(|entry| entry.unwrap().path());
+    let indices: Vec<PathBuf> =
+        indices.filter(|path| path.to_string_lossy().ends_with(".index.json")).collect();
+    assert_eq!(indices.len(), 5);
+    for path in indices {
+        let name = path.file_name().unwrap().to_string_lossy();
+        let (config, model) =
+            load::<B>(&golden_folder(name.trim_end_matches(".index.json")), device).unwrap();
+        let target = tempfile::tempdir().unwrap();
+        save_with(&config, &model, SaveOptions { max_shard_bytes: 40_000 }, target.path()).unwrap();
+        let found = fs::read_to_string(target.path().join("model.safetensors.index.json")).unwrap();
+        assert_eq!(found, fs::read_to_string(&path).unwrap(), "{name}");
+        let (_, again) = load::<B>(target.path(), device).unwrap();
+        assert_eq!(logits(&model, device), logits(&again, device), "{name}");
+    }
+}
+
+/// Whatever an earlier save left would be preferred by readers, or be mistaken for shards.
+fn replaced<B: Kernels>(device: &B::Device) {
+    let (config, model) = load::<B>(&golden_folder("gpt2"), device).unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let weights = || {
+        let names = fs::read_dir(target.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("model")).count()
+    };
+    save(&config, &model, target.path()).unwrap();
+    save_with(&config, &model, SaveOptions { max_shard_bytes: 30_000 }, target.path()).unwrap();
+    assert!(!target.path().join("model.safetensors").exists());
+    let many = weights();
+    save_with(&config, &model, SaveOptions { max_shard_bytes: 60_000 }, target.path()).unwrap();
+    assert!(weights() < many, "shards of another number are gone");
+    assert!(load::<B>(target.path(), device).is_ok());
+    save(&config, &model, target.path()).unwrap();
+    assert_eq!(weights(), 1);
+}
+
 #[test]
 fn tensor_files_keep_values_shapes_and_metadata() {
     let folder = tempfile::tempdir().unwrap();
@@ -231,7 +291,7 @@ fn tensor_files_keep_values_shapes_and_metadata() {
     writer.add_f32("a.first_moment", &[3], || [0.5, 0.25, 0.125].as_slice().into());
     writer.add_i64("ids", &[2], &[-1, i64::MAX]);
     writer.write(&path).unwrap();
-    let reader = TensorFileReader::open(&path).unwrap();
+    let reader = TensorFile::open(&path).unwrap();
     assert_eq!(reader.names(), ["a.first_moment", "b.first_moment", "ids"]);
     assert_eq!(reader.metadata()["step"], "12");
     assert_eq!(reader.f32("b.first_moment").unwrap(), [1.0, -2.0, 3.5, f32::MIN_POSITIVE]);

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use smelt_backend::kernels::CrossEntropyOptions;
 use smelt_backend::{Job, Kernels, float_tensor, int_tensor, scalar, to_host};
 use smelt_generate::{GenerateOptions, SamplingOptions, generate, generate_batch};
-use smelt_model::weights::{Checkpoint, load_weights};
+use smelt_model::weights::{Checkpoint, LoadOptions, load_weights};
 use smelt_model::{Decoder, ForwardInput, ModelConfig, load};
 
 use super::checks::Checks;
@@ -87,7 +87,8 @@ impl<B: Kernels> Causal<'_, B> {
             return Ok(());
         }
         let config = ModelConfig::from_file(&path)?;
-        let model = load_weights::<B>(&config, &Checkpoint::open(&self.golden.folder)?, &self.device)?;
+        let checkpoint = Checkpoint::open(&self.golden.folder)?;
+        let model = load_weights::<B>(&config, &checkpoint, LoadOptions::default(), &self.device)?;
         let ids = self.golden.ids("input_ids")?;
         let ids = int_tensor::<B, 2>(&ids.values, ids.shape, &self.device);
         let logits = to_host(model.logits(model.hidden(ForwardInput::new(ids))));

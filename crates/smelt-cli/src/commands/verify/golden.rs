@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use smelt_model::weights::TensorFileReader;
+use smelt_model::weights::TensorFile;
 
 use crate::error::CliError;
 use crate::token_ids::TokenIds;
@@ -15,7 +15,7 @@ pub struct Golden {
     pub folder: PathBuf,
     /// `meta.json`.
     pub meta: Value,
-    tensors: TensorFileReader,
+    tensors: TensorFile,
 }
 
 /// The `meta.json` of a folder.
@@ -45,13 +45,13 @@ impl Golden {
     /// # Errors
     /// [`CliError::Model`] if they cannot be read.
     pub fn open(folder: &Path, meta: Value) -> Result<Self, CliError> {
-        let tensors = TensorFileReader::open(&folder.join("golden.safetensors"))?;
+        let tensors = TensorFile::open(&folder.join("golden.safetensors"))?;
         Ok(Self { folder: folder.to_owned(), meta, tensors })
     }
 
     /// Names of the tensors.
     pub fn names(&self) -> Vec<String> {
-        self.tensors.names()
+        self.tensors.names().into_iter().map(str::to_owned).collect()
     }
 
     /// Whether there is a tensor of this name.

@@ -1,0 +1,141 @@
+//! One file of named tensors, mapped into memory and read tensor by tensor.
+//!
+//! A format is only a way to find the tensors: safetensors by its header, PyTorch's by its pickle. All that
+//! follows, from dtypes to releasing pages, is the same for both.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::dtype;
+use super::header::read_header;
+use super::map::FileMap;
+use super::place::StoredTensor;
+use super::torch::{self, read_state_dict};
+use crate::error::ModelError;
+
+/// A tensor file open for reading; its values stay on disk until asked for.
+///
+/// Used for weights, optimizer state, and the inputs of `smelt logits` alike.
+#[derive(Debug)]
+pub struct TensorFile {
+    map: FileMap,
+    tensors: BTreeMap<String, StoredTensor>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl TensorFile {
+    /// Opens `path`, finds its tensors and checks that it holds what they claim.
+    ///
+    /// `.safetensors` is read as that, any other file by how it begins: as a PyTorch archive
+    /// (`pytorch_model.bin`) or as safetensors. Nothing in a PyTorch archive is executed: its pickle may
+    /// only describe tensors.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`] if it cannot be opened or mapped, [`ModelError::BadTensorFile`] for what is damaged,
+    /// lies about itself, wants to run code, or was written by PyTorch before 1.6.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let map = FileMap::open(path)?;
+        let bad =
+            |format| move |reason| ModelError::BadTensorFile { path: path.to_path_buf(), format, reason };
+        let named_safetensors = path.extension().is_some_and(|extension| extension == "safetensors");
+        let (tensors, metadata) = if !named_safetensors && torch::is_torch(map.bytes()) {
+            (read_state_dict(map.bytes()).map_err(bad("PyTorch"))?, BTreeMap::new())
+        } else {
+            let header = read_header(map.bytes()).map_err(bad("safetensors"))?;
+            (header.tensors, header.metadata)
+        };
+        Ok(Self { map, tensors, metadata })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.map.path()
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn names(&self) -> Vec<&str> {
+        self.tensors.keys().map(String::as_str).collect()
+    }
+
+    /// There is a tensor `name`.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// The free-form metadata of a safetensors file.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Shape of tensor `name`.
+    ///
+    /// # Errors
+    /// [`ModelError::NoTensor`].
+    pub fn shape(&self, name: &str) -> Result<&[usize], ModelError> {
+        Ok(&self.tensor(name)?.shape)
+    }
+
+    /// Dtype of tensor `name`, as safetensors spells it (`F32`).
+    ///
+    /// # Errors
+    /// [`ModelError::NoTensor`].
+    pub fn dtype(&self, name: &str) -> Result<String, ModelError> {
+        Ok(self.tensor(name)?.dtype.to_string())
+    }
+
+    /// Little-endian bytes of tensor `name`, row-major: straight from the map where it has them so.
+    ///
+    /// # Errors
+    /// [`ModelError::NoTensor`].
+    pub fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>, ModelError> {
+        Ok(self.tensor(name)?.bytes(self.map.bytes()))
+    }
+
+    /// Values of tensor `name` as f32, row-major; from f32, f16, bf16 or f64.
+    ///
+    /// # Errors
+    /// [`ModelError::NoTensor`], [`ModelError::BadDtype`].
+    pub fn f32(&self, name: &str) -> Result<Vec<f32>, ModelError> {
+        let tensor = self.tensor(name)?;
+        dtype::to_f32(name, tensor.dtype, &tensor.bytes(self.map.bytes()))
+    }
+
+    /// Values of tensor `name` as i64, row-major; from any integer or boolean dtype but u64.
+    ///
+    /// # Errors
+    /// [`ModelError::NoTensor`], [`ModelError::BadDtype`].
+    pub fn i64(&self, name: &str) -> Result<Vec<i64>, ModelError> {
+        let tensor = self.tensor(name)?;
+        dtype::to_i64(name, tensor.dtype, &tensor.bytes(self.map.bytes()))
+    }
+
+    /// Values of tensor `name` as f32, if it has the shape `expected`.
+    ///
+    /// # Errors
+    /// [`ModelError::BadShape`], and those of [`TensorFile::f32`].
+    pub fn f32_of_shape(&self, name: &str, expected: &[usize]) -> Result<Vec<f32>, ModelError> {
+        let found = self.shape(name)?;
+        if found == expected {
+            return self.f32(name);
+        }
+        Err(ModelError::BadShape {
+            name: name.to_owned(),
+            found: found.to_vec(),
+            expected: expected.to_vec(),
+        })
+    }
+
+    /// Lets the system drop the pages of tensor `name` from this process: a loaded tensor should not count
+    /// twice. Reading it again works and reads the disk again.
+    pub fn release(&self, name: &str) {
+        if let Some(tensor) = self.tensors.get(name) {
+            self.map.release(tensor.range());
+        }
+    }
+
+    fn tensor(&self, name: &str) -> Result<&StoredTensor, ModelError> {
+        let missing = || ModelError::NoTensor { path: self.path().to_path_buf(), name: name.to_owned() };
+        self.tensors.get(name).ok_or_else(missing)
+    }
+}

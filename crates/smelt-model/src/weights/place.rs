@@ -1,0 +1,123 @@
+//! Where a file holds the values of a tensor, and how to make them row-major and little-endian.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use safetensors::Dtype;
+
+/// One tensor of a file: what it is and where it lies. Both were checked against the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StoredTensor {
+    pub(super) dtype: Dtype,
+    pub(super) shape: Vec<usize>,
+    pub(super) place: Place,
+}
+
+/// Where the values lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// These bytes are the values: row-major, little-endian.
+    Whole(Range<usize>),
+    /// Strides over the values in these bytes.
+    Strided(Strided),
+}
+
+/// A view of a storage, as PyTorch keeps a transposed or sliced tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Strided {
+    /// The bytes of the storage.
+    pub(super) storage: Range<usize>,
+    /// Index of the first value.
+    pub(super) start: usize,
+    /// Values from one index to the next, for each dimension.
+    pub(super) strides: Vec<usize>,
+    /// The storage was written on a machine of the other byte order.
+    pub(super) big_endian: bool,
+}
+
+impl StoredTensor {
+    /// The bytes that hold its values, and maybe those of others.
+    pub(super) fn range(&self) -> &Range<usize> {
+        match &self.place {
+            Place::Whole(range) => range,
+            Place::Strided(view) => &view.storage,
+        }
+    }
+
+    /// Its values out of `file`: row-major, little-endian, copied only where the file has them otherwise.
+    pub(super) fn bytes<'a>(&self, file: &'a [u8]) -> Cow<'a, [u8]> {
+        match &self.place {
+            Place::Whole(range) => Cow::Borrowed(&file[range.clone()]),
+            Place::Strided(view) => {
+                let storage = &file[view.storage.clone()];
+                Cow::Owned(match self.dtype.bitsize() / 8 {
+                    1 => view.gather::<1>(storage, &self.shape),
+                    2 => view.gather::<2>(storage, &self.shape),
+                    4 => view.gather::<4>(storage, &self.shape),
+                    _ => view.gather::<8>(storage, &self.shape),
+                })
+            }
+        }
+    }
+}
+
+impl Strided {
+    fn gather<const N: usize>(&self, storage: &[u8], shape: &[usize]) -> Vec<u8> {
+        let elements: usize = shape.iter().product();
+        let mut gathered = Vec::with_capacity(N * elements);
+        if elements > 0 {
+            let steps: Vec<(usize, usize)> =
+                shape.iter().copied().zip(self.strides.iter().copied()).collect();
+            append(storage.as_chunks::<N>().0, self.start, &steps, &mut gathered);
+        }
+        if self.big_endian {
+            gathered.as_chunks_mut::<N>().0.iter_mut().for_each(|value| value.reverse());
+        }
+        gathered
+    }
+}
+
+/// Appends the values of all indices of `steps` (size and stride of each dimension), the last one fastest.
+fn append<const N: usize>(
+    values: &[[u8; N]],
+    start: usize,
+    steps: &[(usize, usize)],
+    gathered: &mut Vec<u8>,
+) {
+    match steps {
+        [] => gathered.extend(values[start]),
+        [(size, 1)] => gathered.extend(values[start..start + size].as_flattened()),
+        [(size, stride)] => {
+            (0..*size).for_each(|index| gathered.extend(values[start + index * stride]));
+        }
+        [(size, stride), rest @ ..] => {
+            (0..*size).for_each(|index| append(values, start + index * stride, rest, gathered));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(shape: &[usize], start: usize, strides: &[usize], big_endian: bool) -> Vec<u8> {
+        let file: Vec<u8> = (0..24).collect();
+        let strided = Strided { storage: 0..24, start, strides: strides.to_vec(), big_endian };
+        let place = Place::Strided(strided);
+        StoredTensor { dtype: Dtype::I16, shape: shape.to_vec(), place }.bytes(&file).into_owned()
+    }
+
+    #[test]
+    fn views_become_row_major() {
+        assert_eq!(view(&[2, 3], 0, &[1, 2], false), [0, 1, 4, 5, 8, 9, 2, 3, 6, 7, 10, 11]);
+        assert_eq!(view(&[2, 2], 5, &[2, 1], false), [10, 11, 12, 13, 14, 15, 16, 17]);
+        assert_eq!(view(&[], 7, &[], false), [14, 15]);
+        assert_eq!(view(&[3], 0, &[0], false), [0, 1, 0, 1, 0, 1]);
+        assert_eq!(view(&[2], 1, &[1], true), [3, 2, 5, 4]);
+    }
+
+    #[test]
+    fn nothing_is_gathered_from_an_empty_view_whatever_its_other_sizes() {
+        assert!(view(&[usize::MAX, 0], 0, &[0, 1], false).is_empty());
+    }
+}

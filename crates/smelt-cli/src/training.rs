@@ -10,7 +10,7 @@ use smelt_backend::kernels::CrossEntropyOptions;
 use smelt_backend::{Job, Kernels, Selection, dispatch};
 use smelt_data::{EvalBatches, PrepareProgress, Prepared, Sampler, Skipped};
 use smelt_model::estimate::{TrainingShape, parameters, training};
-use smelt_model::{Decoder, ModelConfig, load};
+use smelt_model::{Decoder, ModelConfig, load_for_training};
 use smelt_text::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
 use smelt_train::{Checkpoints, Data, Evaluation, Observer, Outcome, StepReport, Trainer, TrainerState};
 
@@ -289,7 +289,7 @@ impl Job for TrainJob<'_> {
 impl TrainJob<'_> {
     fn initial<B: Kernels>(&self, device: &B::Device) -> Result<Decoder<B>, CliError> {
         match &self.config.model.path {
-            Some(path) => Ok(load::<B>(&model_folder(path)?, device)?.1),
+            Some(path) => Ok(load_for_training::<B>(&model_folder(path)?, device)?.1),
             None => Ok(Decoder::init(&self.model, self.config.train.seed, device)),
         }
     }

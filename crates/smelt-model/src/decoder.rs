@@ -3,13 +3,15 @@
 //! Built from a [`DecoderConfig`]; positions, masks, caches and dropout are arguments. Knows nothing of
 //! files, losses or sampling.
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use smelt_backend::kernels::{CrossEntropyOptions, Head, soft_cap};
 use smelt_backend::{Kernels, float_tensor, int_tensor};
 
-use crate::blocks::{Block, DropoutStream, Embedding, Linear, Norm, Pass, Rotary, Routing, dropout};
+use crate::blocks::{
+    Block, DropoutStream, Embedding, Linear, Norm, Pass, Rotary, Routing, computed, dropout,
+};
 use crate::cache::KvCache;
 use crate::config::{DecoderConfig, Positions};
 use crate::mask;
@@ -103,7 +105,10 @@ impl<B: Backend> Decoder<B> {
         B: Kernels,
     {
         match &self.lm_head {
-            Some(head) => Head { weight: head.weight.val(), bias: head.bias.as_ref().map(Param::val) },
+            Some(head) => {
+                let bias = head.bias.as_ref().map(|bias| computed(bias.val()));
+                Head { weight: head.weight.val(), bias }
+            }
             None => Head { weight: self.embed_tokens.weight.val(), bias: None },
         }
     }

@@ -32,4 +32,4 @@ pub use family::Family;
 pub use init::Distribution;
 pub use parameters::{ParameterInfo, ParameterMapper, ParameterVisitor, Role};
 pub use rotary::{RopeLengths, RopeScaling, RotaryConfig, Yarn};
-pub use weights::{NameMap, load, save};
+pub use weights::{NameMap, load, load_for_training, save};

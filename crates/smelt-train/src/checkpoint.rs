@@ -174,7 +174,7 @@ impl<B: Kernels> Trainer<B> {
         if state.data != data {
             return Err(conflict("data", state.data, data.to_owned()));
         }
-        let (saved_model, model) = smelt_model::load::<B>(checkpoint, &device)?;
+        let (saved_model, model) = smelt_model::load_for_training::<B>(checkpoint, &device)?;
         if saved_model.decoder != model_config.decoder {
             let describe = |config: &ModelConfig| config.to_json().to_string();
             return Err(conflict("model", describe(&saved_model), describe(model_config)));

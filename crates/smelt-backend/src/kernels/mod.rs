@@ -41,8 +41,9 @@ pub use rotary::RotaryStyle;
 /// # Panics
 /// Kernels assert that shapes fit each other: a mismatch is a broken invariant of the caller.
 pub trait Kernels: Backend {
-    /// [`linear`](Kernels::linear) takes weights held in `dtype` beside activations in f32, without a copy in
-    /// f32; those of other dtypes are converted once, when they are loaded.
+    /// Parameters of `dtype` are used where a file holds them: tensors may lie in mapped memory, and
+    /// [`linear`](Kernels::linear) takes such weights beside activations in f32. Those of other dtypes are
+    /// converted to f32 once, when they are loaded.
     fn keeps_weights_in(_dtype: DType) -> bool {
         false
     }

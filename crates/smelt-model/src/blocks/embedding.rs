@@ -2,9 +2,9 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
-use burn::tensor::{Element, Int, Tensor, module};
+use burn::tensor::{Int, Tensor, module};
 
-use super::parameter;
+use super::{computed, parameter};
 
 /// A table of vectors looked up by id.
 #[derive(Module, Debug)]
@@ -23,10 +23,7 @@ impl<B: Backend> Embedding<B> {
     ///
     /// Ids must be in the table: some backends read past it silently, so callers check on the host.
     pub fn forward(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
-        let vectors = module::embedding(self.weight.val(), ids);
-        // A table may be held in half precision; activations are not.
-        let computed = <B::FloatElem as Element>::dtype();
-        if vectors.dtype() == computed { vectors } else { vectors.cast(computed) }
+        computed(module::embedding(self.weight.val(), ids))
     }
 
     /// The vectors of `count` consecutive ids from `first`: `[1, count, features]`.
@@ -36,6 +33,6 @@ impl<B: Backend> Embedding<B> {
     pub fn range(&self, first: usize, count: usize) -> Tensor<B, 3> {
         let [ids, features] = self.weight.dims();
         assert!(first + count <= ids, "positions {first}..{} of {ids}", first + count);
-        self.weight.val().slice([first..first + count, 0..features]).unsqueeze()
+        computed(self.weight.val().slice([first..first + count, 0..features])).unsqueeze()
     }
 }

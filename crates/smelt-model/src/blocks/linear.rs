@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use smelt_backend::Kernels;
 
-use super::parameter;
+use super::{computed, parameter};
 
 /// `x weight^T + bias`, with the weight in Hugging Face's orientation.
 #[derive(Module, Debug)]
@@ -29,6 +29,6 @@ impl<B: Backend> Linear<B> {
 impl<B: Kernels> Linear<B> {
     /// `[rows, in_features]` -> `[rows, out_features]`.
     pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        Kernels::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+        Kernels::linear(x, self.weight.val(), self.bias.as_ref().map(|bias| computed(bias.val())))
     }
 }

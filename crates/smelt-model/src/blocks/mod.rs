@@ -14,8 +14,8 @@ mod norm;
 mod rotary;
 
 use burn::module::{Param, ParamId};
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{Element, Tensor};
 
 pub use attention::Attention;
 pub use block::{Block, Pass};
@@ -26,6 +26,12 @@ pub use linear::Linear;
 pub use mlp::Mlp;
 pub use norm::Norm;
 pub use rotary::Rotary;
+
+/// A parameter as it is computed with: it may be held in half precision, activations are not.
+pub(crate) fn computed<B: Backend, const D: usize>(parameter: Tensor<B, D>) -> Tensor<B, D> {
+    let dtype = <B::FloatElem as Element>::dtype();
+    if parameter.dtype() == dtype { parameter } else { parameter.cast(dtype) }
+}
 
 /// A parameter of `shape` on `device` without values: zeros if nobody gives it any.
 fn parameter<B: Backend, const D: usize>(shape: [usize; D], device: &B::Device) -> Param<Tensor<B, D>> {

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use smelt_backend::Kernels;
 
-use super::parameter;
+use super::{computed, parameter};
 use crate::config::{NormConfig, NormKind};
 
 /// A norm with a learned scale.
@@ -34,13 +34,14 @@ impl<B: Backend> Norm<B> {
 impl<B: Kernels> Norm<B> {
     /// `[rows, features]` -> the same.
     pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        let epsilon = self.config.epsilon;
+        let (weight, epsilon) = (computed(self.weight.val()), self.config.epsilon);
         match self.config.kind {
             NormKind::LayerNorm { .. } => {
-                Kernels::layer_norm(x, self.weight.val(), self.bias.as_ref().map(Param::val), epsilon)
+                let bias = self.bias.as_ref().map(|bias| computed(bias.val()));
+                Kernels::layer_norm(x, weight, bias, epsilon)
             }
-            NormKind::RmsNorm { unit_offset: true } => Kernels::rms_norm(x, self.weight.val() + 1.0, epsilon),
-            NormKind::RmsNorm { unit_offset: false } => Kernels::rms_norm(x, self.weight.val(), epsilon),
+            NormKind::RmsNorm { unit_offset: true } => Kernels::rms_norm(x, weight + 1.0, epsilon),
+            NormKind::RmsNorm { unit_offset: false } => Kernels::rms_norm(x, weight, epsilon),
         }
     }
 }

@@ -7,10 +7,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use bytes::Bytes;
+use safetensors::Dtype;
+
 use super::dtype;
 use super::header::read_header;
 use super::map::FileMap;
-use super::place::StoredTensor;
+use super::place::{Place, StoredTensor};
 use super::torch::{self, read_state_dict};
 use crate::error::ModelError;
 
@@ -90,6 +93,18 @@ impl TensorFile {
     /// [`ModelError::NoTensor`].
     pub fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>, ModelError> {
         Ok(self.tensor(name)?.bytes(self.map.bytes()))
+    }
+
+    /// Bytes of tensor `name` where they lie, if the file holds them row-major and little-endian, with their dtype.
+    ///
+    /// # Errors
+    /// [`ModelError::NoTensor`].
+    pub(super) fn in_place(&self, name: &str) -> Result<Option<(Dtype, Bytes)>, ModelError> {
+        let tensor = self.tensor(name)?;
+        Ok(match &tensor.place {
+            Place::Whole(range) => Some((tensor.dtype, self.map.shared(range))),
+            Place::Strided(_) => None,
+        })
     }
 
     /// Values of tensor `name` as f32, row-major; from f32, f16, bf16 or f64.

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use burn::module::Param;
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
-use smelt_backend::Kernels;
+use smelt_backend::{Kernels, float_tensor, tensor_over};
 
 use super::checkpoint::Checkpoint;
 use super::file::TensorFile;
-use super::read_ahead::{NonFinite, ReadAhead, Source};
+use super::read_ahead::{HeldIn, NonFinite, ReadAhead, Source, Values};
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::error::{Differences, MisShaped, ModelError};
@@ -24,22 +24,48 @@ const EMBEDDING_PATH: &str = "embed_tokens.weight";
 pub struct LoadOptions {
     /// What to do about weights that are NaN or infinite.
     pub non_finite: NonFinite,
+    /// In which dtype parameters are held.
+    pub held_in: HeldIn,
 }
 
-/// Loads the model in `folder` onto `device`, in f32, with the default [`LoadOptions`].
+/// Loads the model in `folder` onto `device` for inference, with the default [`LoadOptions`].
+///
+/// # Errors
+/// Those of [`load_with`].
+pub fn load<B: Kernels>(folder: &Path, device: &B::Device) -> Result<(ModelConfig, Decoder<B>), ModelError> {
+    load_with(folder, LoadOptions::default(), device)
+}
+
+/// Loads the model in `folder` onto `device` for training: every parameter in f32, in memory of its own.
+///
+/// # Errors
+/// Those of [`load_with`].
+pub fn load_for_training<B: Kernels>(
+    folder: &Path,
+    device: &B::Device,
+) -> Result<(ModelConfig, Decoder<B>), ModelError> {
+    load_with(folder, LoadOptions { held_in: HeldIn::F32, ..LoadOptions::default() }, device)
+}
+
+/// Loads the model in `folder` onto `device`.
 ///
 /// # Errors
 /// Those of [`ModelConfig::from_folder`], [`Checkpoint::open`] and [`load_weights`].
-pub fn load<B: Kernels>(folder: &Path, device: &B::Device) -> Result<(ModelConfig, Decoder<B>), ModelError> {
+pub fn load_with<B: Kernels>(
+    folder: &Path,
+    options: LoadOptions,
+    device: &B::Device,
+) -> Result<(ModelConfig, Decoder<B>), ModelError> {
     let config = ModelConfig::from_folder(folder)?;
     let checkpoint = Checkpoint::open(folder)?;
-    let model = load_weights(&config, &checkpoint, LoadOptions::default(), device)?;
+    let model = load_weights(&config, &checkpoint, options, device)?;
     Ok((config, model))
 }
 
-/// Builds the model of `config` with the weights of `checkpoint`, in f32, on `device`.
+/// Builds the model of `config` with the weights of `checkpoint` on `device`.
 ///
-/// Several tensors are read at once; host memory peaks at 64 MiB or the largest tensor besides the model.
+/// Several tensors are read at once; host memory peaks at 64 MiB or the largest tensor besides the model. A
+/// backend that computes in the machine's memory uses what it can where the file is mapped, without a copy.
 ///
 /// # Errors
 /// [`ModelError::Mismatch`] with all that is missing, unexpected or mis-shaped;
@@ -56,7 +82,8 @@ pub fn load_weights<B: Kernels>(
     check(config, checkpoint, &parameters)?;
     let sources: Result<Vec<_>, _> =
         parameters.into_iter().map(|info| source(config, checkpoint, info)).collect();
-    let mut fill = Fill { values: ReadAhead::new(sources?, options.non_finite), failure: None };
+    let values = ReadAhead::new(sources?, options, B::keeps_weights_in);
+    let mut fill = Fill { values, failure: None };
     let model = structure.map_parameters(&config.family.names, &mut fill);
     fill.failure.map_or(Ok(model), Err)
 }
@@ -147,7 +174,7 @@ struct Fill<'a> {
 impl<B: Backend> ParameterMapper<B> for Fill<'_> {
     fn map<const D: usize>(
         &mut self,
-        info: &ParameterInfo,
+        _: &ParameterInfo,
         parameter: Param<Tensor<B, D>>,
     ) -> Param<Tensor<B, D>> {
         if self.failure.is_some() {
@@ -155,8 +182,12 @@ impl<B: Backend> ParameterMapper<B> for Fill<'_> {
         }
         match self.values.next() {
             Ok(values) => {
-                let data = TensorData::new(values, info.shape.clone());
-                let tensor = Tensor::from_data(data, &parameter.lazy_device());
+                let device = parameter.lazy_device();
+                let shape = parameter.lazy_shape().dims();
+                let tensor = match values {
+                    Values::F32(values) => float_tensor(values, shape, &device),
+                    Values::Stored(dtype, bytes) => tensor_over(bytes, dtype, shape, &device),
+                };
                 let id = parameter.id;
                 parameter.transform_for_load(tensor, id)
             }

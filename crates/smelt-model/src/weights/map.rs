@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use memmap2::Mmap;
 
 use crate::error::ModelError;
@@ -12,7 +14,16 @@ use crate::error::ModelError;
 #[derive(Debug)]
 pub(super) struct FileMap {
     path: PathBuf,
-    map: Mmap,
+    map: Arc<Mmap>,
+}
+
+/// Keeps the map for tensors that lie in it.
+struct Shared(Arc<Mmap>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl FileMap {
@@ -26,7 +37,7 @@ impl FileMap {
         // for every reader of mapped weights; smelt itself replaces files by rename and never in place.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(ModelError::io("map", path))?;
-        Ok(Self { path: path.to_path_buf(), map })
+        Ok(Self { path: path.to_path_buf(), map: Arc::new(map) })
     }
 
     /// The file.
@@ -37,6 +48,11 @@ impl FileMap {
     /// All of its bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.map
+    }
+
+    /// The bytes of `range` for whoever outlives this: they are never written.
+    pub(super) fn shared(&self, range: &Range<usize>) -> Bytes {
+        Bytes::from_owner(Shared(self.map.clone())).slice(range.clone())
     }
 
     /// Lets the system drop the pages of `range` from this process. Looking again reads the disk again.

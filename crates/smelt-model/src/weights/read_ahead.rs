@@ -1,13 +1,19 @@
-//! Values of the parameters to come, several tensors read and converted at once.
+//! Values of the parameters to come, several tensors read, checked and converted at once.
 //!
 //! Reading waits for the disk and converting for memory, so all cores take part; moving to the device stays
 //! with the caller and its one thread, as GPU backends want it. What was read and not yet moved is bounded.
 
 use std::collections::VecDeque;
+use std::ops::BitAnd;
 
+use burn::tensor::DType;
+use bytes::Bytes;
+use half::{bf16, f16};
 use rayon::prelude::*;
+use safetensors::Dtype;
 
 use super::file::TensorFile;
+use super::load::LoadOptions;
 use super::transpose::transposed;
 use crate::error::ModelError;
 use crate::parameters::ParameterInfo;
@@ -25,6 +31,24 @@ pub enum NonFinite {
     Warn,
 }
 
+/// In which dtype parameters are held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HeldIn {
+    /// That of the file where the backend computes with it, else f32. Read where it lies if it can be.
+    #[default]
+    StoredDtype,
+    /// f32, as training needs it.
+    F32,
+}
+
+/// Values of one parameter, in the orientation of the model.
+pub(super) enum Values {
+    /// Converted.
+    F32(Vec<f32>),
+    /// As they are stored.
+    Stored(DType, Bytes),
+}
+
 /// One parameter and where its values are.
 pub(super) struct Source<'a> {
     pub(super) info: ParameterInfo,
@@ -36,24 +60,30 @@ pub(super) struct Source<'a> {
 /// Hands out the values of `sources` in their order.
 pub(super) struct ReadAhead<'a> {
     sources: VecDeque<Source<'a>>,
-    ready: VecDeque<Vec<f32>>,
-    non_finite: NonFinite,
+    ready: VecDeque<Values>,
+    options: LoadOptions,
+    /// Whether parameters may be held in a dtype.
+    holds: fn(DType) -> bool,
 }
 
 impl<'a> ReadAhead<'a> {
-    pub(super) fn new(sources: Vec<Source<'a>>, non_finite: NonFinite) -> Self {
-        Self { sources: sources.into(), ready: VecDeque::new(), non_finite }
+    pub(super) fn new(sources: Vec<Source<'a>>, options: LoadOptions, holds: fn(DType) -> bool) -> Self {
+        let holds = match options.held_in {
+            HeldIn::StoredDtype => holds,
+            HeldIn::F32 => |_| false,
+        };
+        Self { sources: sources.into(), ready: VecDeque::new(), options, holds }
     }
 
-    /// The values of the next parameter, in the orientation of the model.
+    /// The values of the next parameter.
     ///
     /// # Panics
     /// If all were handed out.
-    pub(super) fn next(&mut self) -> Result<Vec<f32>, ModelError> {
+    pub(super) fn next(&mut self) -> Result<Values, ModelError> {
         if self.ready.is_empty() {
             let group = self.group();
             let values: Result<Vec<_>, _> =
-                group.par_iter().map(|source| source.values(self.non_finite)).collect();
+                group.par_iter().map(|source| source.values(self.options, self.holds)).collect();
             self.ready = values?.into();
         }
         Ok(self.ready.pop_front().expect("as many parameters as sources"))
@@ -71,32 +101,88 @@ impl<'a> ReadAhead<'a> {
 }
 
 impl Source<'_> {
-    fn values(&self, non_finite: NonFinite) -> Result<Vec<f32>, ModelError> {
+    fn values(&self, options: LoadOptions, holds: fn(DType) -> bool) -> Result<Values, ModelError> {
+        let stored = self.file.in_place(&self.name)?;
+        let held = stored.and_then(|(dtype, bytes)| Some((burn_dtype(dtype)?, bytes)));
+        if let Some((dtype, bytes)) = held.filter(|(dtype, _)| holds(*dtype)) {
+            self.check_finite(first_non_finite(dtype, &bytes), options.non_finite)?;
+            return Ok(Values::Stored(dtype, self.turned_bytes(dtype, bytes)));
+        }
         let values = self.file.f32_of_shape(&self.name, &self.info.checkpoint_shape())?;
         self.file.release(&self.name);
-        if let Some(index) = first_non_finite(&values) {
-            let error = ModelError::NonFinite { name: self.name.clone(), index, value: values[index] };
-            match non_finite {
-                NonFinite::Refuse => return Err(error),
-                NonFinite::Warn => tracing::warn!("{error}"),
-            }
+        self.check_finite(first_non_finite_f32(&values), options.non_finite)?;
+        Ok(Values::F32(match self.rows_and_columns() {
+            Some([rows, columns]) => transposed(&values, columns, rows),
+            None => values,
+        }))
+    }
+
+    /// The shape in the model of a matrix that files hold turned.
+    fn rows_and_columns(&self) -> Option<[usize; 2]> {
+        self.info.shape.as_slice().try_into().ok().filter(|_| self.info.transposed)
+    }
+
+    fn turned_bytes(&self, dtype: DType, bytes: Bytes) -> Bytes {
+        let Some([rows, columns]) = self.rows_and_columns() else { return bytes };
+        match dtype.size() {
+            2 => transposed(bytes.as_chunks::<2>().0, columns, rows).into_flattened().into(),
+            _ => transposed(bytes.as_chunks::<4>().0, columns, rows).into_flattened().into(),
         }
-        Ok(match (self.info.transposed, self.info.shape.as_slice()) {
-            (true, [rows, columns]) => transposed(&values, *columns, *rows),
-            _ => values,
-        })
+    }
+
+    fn check_finite(&self, found: Option<(usize, f32)>, non_finite: NonFinite) -> Result<(), ModelError> {
+        let Some((index, value)) = found else { return Ok(()) };
+        let error = ModelError::NonFinite { name: self.name.clone(), index, value };
+        match non_finite {
+            NonFinite::Refuse => return Err(error),
+            NonFinite::Warn => tracing::warn!("{error}"),
+        }
+        Ok(())
     }
 }
 
-/// Index of the first value that is NaN or infinite: those with all bits of the exponent set.
-fn first_non_finite(values: &[f32]) -> Option<usize> {
-    const EXPONENT: u32 = 0x7f80_0000;
+/// burn's name for a dtype that parameters may be held in.
+fn burn_dtype(dtype: Dtype) -> Option<DType> {
+    match dtype {
+        Dtype::F32 => Some(DType::F32),
+        Dtype::BF16 => Some(DType::BF16),
+        Dtype::F16 => Some(DType::F16),
+        _ => None,
+    }
+}
+
+/// The first value that is NaN or infinite, with its index.
+fn first_non_finite(dtype: DType, bytes: &[u8]) -> Option<(usize, f32)> {
+    match dtype {
+        DType::F32 => {
+            first_with_exponent(bytes.as_chunks().0, 0x7f80_0000, u32::from_le_bytes, f32::from_bits)
+        }
+        DType::BF16 => first_with_exponent(bytes.as_chunks().0, 0x7f80, u16::from_le_bytes, |bits| {
+            bf16::from_bits(bits).to_f32()
+        }),
+        _ => first_with_exponent(bytes.as_chunks().0, 0x7c00, u16::from_le_bytes, |bits| {
+            f16::from_bits(bits).to_f32()
+        }),
+    }
+}
+
+fn first_non_finite_f32(values: &[f32]) -> Option<(usize, f32)> {
+    first_with_exponent(values, 0x7f80_0000, f32::to_bits, f32::from_bits)
+}
+
+/// The first of `values` whose bits have all of `exponent` set.
+fn first_with_exponent<T: Copy + Sync, U: Copy + Ord + Default + BitAnd<Output = U> + Send + Sync>(
+    values: &[T],
+    exponent: U,
+    bits: impl Fn(T) -> U + Sync,
+    value: impl Fn(U) -> f32,
+) -> Option<(usize, f32)> {
     const PART: usize = 1 << 16;
     // A maximum over parts, not a search over values: it runs at the speed of memory.
-    let largest = |part: &[f32]| part.iter().map(|value| value.to_bits() & EXPONENT).fold(0, u32::max);
-    let part = values.par_chunks(PART).position_first(|part| largest(part) == EXPONENT)?;
-    let start = part * PART;
-    values[start..].iter().position(|value| !value.is_finite()).map(|index| start + index)
+    let largest = |part: &[T]| part.iter().map(|value| bits(*value) & exponent).fold(U::default(), U::max);
+    let start = PART * values.par_chunks(PART).position_first(|part| largest(part) == exponent)?;
+    let index = start + values[start..].iter().position(|value| bits(*value) & exponent == exponent)?;
+    Some((index, value(bits(values[index]))))
 }
 
 #[cfg(test)]
@@ -106,10 +192,14 @@ mod tests {
     #[test]
     fn the_first_value_that_is_not_finite_is_found_in_any_part() {
         let mut values = vec![f32::MAX; 200_000];
-        assert_eq!(first_non_finite(&values), None);
+        assert_eq!(first_non_finite_f32(&values), None);
         values[199_999] = f32::NEG_INFINITY;
-        assert_eq!(first_non_finite(&values), Some(199_999));
+        assert_eq!(first_non_finite_f32(&values), Some((199_999, f32::NEG_INFINITY)));
         values[70_000] = f32::NAN;
-        assert_eq!(first_non_finite(&values), Some(70_000));
+        assert_eq!(first_non_finite_f32(&values).map(|found| found.0), Some(70_000));
+        let half: Vec<u8> = [bf16::MAX, bf16::NAN].iter().flat_map(|value| value.to_le_bytes()).collect();
+        assert_eq!(first_non_finite(DType::BF16, &half).map(|found| found.0), Some(1));
+        let half: Vec<u8> = [f16::MAX, f16::INFINITY].iter().flat_map(|value| value.to_le_bytes()).collect();
+        assert_eq!(first_non_finite(DType::F16, &half), Some((1, f32::INFINITY)));
     }
 }

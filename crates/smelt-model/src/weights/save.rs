@@ -1,12 +1,12 @@
 //! From a model to a folder that transformers opens.
 
-use std::borrow::Cow;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
 use burn::module::Param;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
+use safetensors::Dtype;
 use serde_json::{Map, Value};
 use smelt_backend::{Kernels, to_host};
 
@@ -14,7 +14,7 @@ use super::atomic::write_atomic;
 use super::checkpoint::{INDEX_FILE, WEIGHTS_FILE};
 use super::shards::{self, Weight, divide, is_shard};
 use super::transpose::transposed;
-use super::writer::TensorFileWriter;
+use super::writer::{TensorFileWriter, Values};
 use crate::config::{CONFIG_FILE, ModelConfig, to_text};
 use crate::decoder::Decoder;
 use crate::error::ModelError;
@@ -22,8 +22,6 @@ use crate::parameters::{ParameterInfo, ParameterVisitor};
 
 /// File name of the settings that transformers generates with.
 pub const GENERATION_CONFIG_FILE: &str = "generation_config.json";
-
-const F32_BYTES: u64 = size_of::<f32>() as u64;
 
 /// The keys under which transformers 4 and 5 note the dtype of the weights.
 const DTYPE_KEYS: [&str; 2] = ["torch_dtype", "dtype"];
@@ -53,10 +51,10 @@ pub fn save<B: Kernels>(config: &ModelConfig, model: &Decoder<B>, folder: &Path)
 
 /// As [`save`], with `options`.
 ///
-/// Tensors are f32, under the family's names and in its orientation, tied weights once, sorted within a
-/// file: `model.safetensors`, or shards with their index. Each file is replaced atomically; the folder is
+/// Tensors keep the dtype they are held in, under the family's names and in its orientation, tied weights once,
+/// sorted within a file: `model.safetensors`, or shards with their index. Each file is replaced atomically; the folder is
 /// made if it is not there, and safetensors of an earlier save that the new ones replace are removed last.
-/// The configuration keeps every key; only a noted dtype that is not that of the file becomes `float32`.
+/// The configuration keeps every key; only a noted dtype becomes that of the file.
 ///
 /// # Errors
 /// [`ModelError::Io`].
@@ -69,7 +67,8 @@ pub fn save_with<B: Kernels>(
     fs::create_dir_all(folder).map_err(ModelError::io("write", folder))?;
     let mut collect = Collect(Vec::new());
     model.visit_parameters(&config.family.names, &mut collect);
-    let parameters = collect.0.iter().map(|weight| weight.bytes() / F32_BYTES).sum();
+    let parameters = collect.0.iter().map(|weight| weight.elements() as u64).sum();
+    let dtype = commonest_dtype(&collect.0);
     let shards = divide(collect.0, options.max_shard_bytes);
     let mut written: Vec<String> = shards.iter().map(|(file, _)| file.clone()).collect();
     let index = (shards.len() > 1).then(|| shards::index(&shards, parameters));
@@ -80,7 +79,7 @@ pub fn save_with<B: Kernels>(
         write_json(&folder.join(INDEX_FILE), &index)?;
         written.push(INDEX_FILE.to_owned());
     }
-    write_json(&folder.join(CONFIG_FILE), &Value::Object(noting_f32(&config.raw)))?;
+    write_json(&folder.join(CONFIG_FILE), &Value::Object(noting(dtype, &config.raw)))?;
     let generation = folder.join(GENERATION_CONFIG_FILE);
     if !generation.exists() {
         write_json(&generation, &Value::Object(generation_config(&config.raw)))?;
@@ -91,7 +90,7 @@ pub fn save_with<B: Kernels>(
 fn write_weights(weights: Vec<Pending<'_>>, path: &Path) -> Result<(), ModelError> {
     let mut file = TensorFileWriter::new();
     for weight in weights {
-        file.add_f32(weight.name, &weight.shape, weight.values);
+        file.add(weight.name, weight.dtype, &weight.shape, weight.values);
     }
     file.write(path)
 }
@@ -115,11 +114,19 @@ fn write_json(path: &Path, value: &Value) -> Result<(), ModelError> {
     write_atomic(path, |file| file.write_all(text.as_bytes())).map_err(ModelError::io("write", path))
 }
 
-fn noting_f32(raw: &Map<String, Value>) -> Map<String, Value> {
+/// The dtype of most values, as transformers names it.
+fn commonest_dtype(weights: &[Pending<'_>]) -> &'static str {
+    let elements =
+        |dtype| weights.iter().filter(|weight| weight.dtype == dtype).map(Pending::elements).sum::<usize>();
+    let names = [(Dtype::F32, "float32"), (Dtype::BF16, "bfloat16"), (Dtype::F16, "float16")];
+    names.into_iter().max_by_key(|(dtype, _)| elements(*dtype)).map_or("float32", |(_, name)| name)
+}
+
+fn noting(dtype: &str, raw: &Map<String, Value>) -> Map<String, Value> {
     let mut noted = raw.clone();
     for key in DTYPE_KEYS {
-        if let Some(dtype) = noted.get_mut(key).filter(|dtype| !dtype.is_null()) {
-            *dtype = "float32".into();
+        if let Some(found) = noted.get_mut(key).filter(|found| !found.is_null()) {
+            *found = dtype.into();
         }
     }
     noted
@@ -140,7 +147,8 @@ fn generation_config(raw: &Map<String, Value>) -> Map<String, Value> {
 struct Pending<'a> {
     name: String,
     shape: Vec<usize>,
-    values: Box<dyn FnOnce() -> Cow<'a, [f32]> + 'a>,
+    dtype: Dtype,
+    values: Box<dyn FnOnce() -> Values<'a> + 'a>,
 }
 
 impl Weight for Pending<'_> {
@@ -149,7 +157,13 @@ impl Weight for Pending<'_> {
     }
 
     fn bytes(&self) -> u64 {
-        self.shape.iter().product::<usize>() as u64 * F32_BYTES
+        (self.elements() * self.dtype.bitsize() / 8) as u64
+    }
+}
+
+impl Pending<'_> {
+    fn elements(&self) -> usize {
+        self.shape.iter().product()
     }
 }
 
@@ -159,15 +173,24 @@ struct Collect<'a>(Vec<Pending<'a>>);
 impl<B: Kernels> ParameterVisitor<B> for Collect<'_> {
     fn visit<const D: usize>(&mut self, info: &ParameterInfo, parameter: &Param<Tensor<B, D>>) {
         let tensor = parameter.val();
+        let dtype = match tensor.dtype() {
+            DType::BF16 => Dtype::BF16,
+            DType::F16 => Dtype::F16,
+            _ => Dtype::F32,
+        };
         let turn = info.transposed.then(|| info.shape.clone());
-        let values = move || {
-            let values = to_host(tensor);
-            Cow::Owned(match turn.as_deref() {
-                Some([rows, columns]) => transposed(&values, *rows, *columns),
-                _ => values,
-            })
+        let values = move || match (dtype, turn.as_deref()) {
+            (Dtype::F32, Some([rows, columns])) => {
+                Values::F32(transposed(&to_host(tensor), *rows, *columns).into())
+            }
+            (Dtype::F32, _) => Values::F32(to_host(tensor).into()),
+            (_, Some([rows, columns])) => {
+                let values = tensor.into_data().bytes;
+                Values::Bytes(transposed(values.as_chunks::<2>().0, *rows, *columns).into_flattened())
+            }
+            (_, _) => Values::Bytes(tensor.into_data().bytes.to_vec()),
         };
         let (name, shape) = (info.key.clone(), info.checkpoint_shape());
-        self.0.push(Pending { name, shape, values: Box::new(values) });
+        self.0.push(Pending { name, shape, dtype, values: Box::new(values) });
     }
 }

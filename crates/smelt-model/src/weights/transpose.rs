@@ -4,9 +4,9 @@
 const TILE: usize = 32;
 
 /// `values` `[rows, columns]` as `[columns, rows]`, both row-major.
-pub(super) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+pub(super) fn transposed<T: Copy + Default>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
     assert_eq!(values.len(), rows * columns, "values of a {rows} x {columns} matrix");
-    let mut turned = vec![0.0; values.len()];
+    let mut turned = vec![T::default(); values.len()];
     for row_tile in (0..rows).step_by(TILE) {
         for column_tile in (0..columns).step_by(TILE) {
             for row in row_tile..rows.min(row_tile + TILE) {

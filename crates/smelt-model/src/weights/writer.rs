@@ -29,9 +29,12 @@ struct Pending<'a> {
     fetch: Box<dyn FnOnce() -> Values<'a> + 'a>,
 }
 
-enum Values<'a> {
+/// Values of one tensor.
+pub(super) enum Values<'a> {
     F32(Cow<'a, [f32]>),
     I64(&'a [i64]),
+    /// Little-endian, of any dtype.
+    Bytes(Vec<u8>),
 }
 
 /// Values turned into bytes at a time, so that no tensor exists twice on the host.
@@ -82,9 +85,9 @@ impl<'a> TensorFileWriter<'a> {
             file.write_all(&(header.len() as u64).to_le_bytes())?;
             file.write_all(&header)?;
             for tensor in self.tensors {
-                let expected = tensor.elements();
+                let expected = tensor.bytes();
                 let values = (tensor.fetch)();
-                assert_eq!(values.len(), expected, "values of tensor `{}`", tensor.name);
+                assert_eq!(values.bytes(), expected, "bytes of tensor `{}`", tensor.name);
                 values.write(file)?;
             }
             Ok(())
@@ -92,7 +95,14 @@ impl<'a> TensorFileWriter<'a> {
         .map_err(ModelError::io("write", path))
     }
 
-    fn add(&mut self, name: String, dtype: Dtype, shape: &[usize], fetch: impl FnOnce() -> Values<'a> + 'a) {
+    /// Adds tensor `name` of `dtype`, row-major; `fetch` runs when its turn comes.
+    pub(super) fn add(
+        &mut self,
+        name: String,
+        dtype: Dtype,
+        shape: &[usize],
+        fetch: impl FnOnce() -> Values<'a> + 'a,
+    ) {
         self.tensors.push(Pending { name, dtype, shape: shape.to_vec(), fetch: Box::new(fetch) });
     }
 
@@ -125,10 +135,11 @@ impl Pending<'_> {
 }
 
 impl Values<'_> {
-    fn len(&self) -> usize {
+    fn bytes(&self) -> usize {
         match self {
-            Self::F32(values) => values.len(),
-            Self::I64(values) => values.len(),
+            Self::F32(values) => size_of_val(&**values),
+            Self::I64(values) => size_of_val(*values),
+            Self::Bytes(bytes) => bytes.len(),
         }
     }
 
@@ -140,6 +151,7 @@ impl Values<'_> {
             Self::I64(values) => {
                 values.chunks(CHUNK).try_for_each(|part| file.write_all(&dtype::i64_bytes(part)))
             }
+            Self::Bytes(bytes) => file.write_all(bytes),
         }
     }
 }

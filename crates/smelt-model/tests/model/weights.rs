@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::DType;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use smelt_backend::{Kernels, int_tensor, to_host};
 use smelt_model::weights::{
     Checkpoint, LoadOptions, NonFinite, SaveOptions, TensorFile, TensorFileWriter, load_weights, save_with,
 };
-use smelt_model::{Decoder, ForwardInput, ModelConfig, ModelError, load, save};
+use smelt_model::{Decoder, ForwardInput, ModelConfig, ModelError, load, load_for_training, save};
 use smelt_testkit::{Golden, backend_test, golden_folder};
 
 backend_test!(load_then_save_is_byte_identical, identity);
@@ -60,12 +61,13 @@ fn logits<B: Kernels>(model: &Decoder<B>, device: &B::Device) -> Vec<f32> {
     to_host(model.logits(model.hidden(ForwardInput::new(int_tensor(&ids, [2, 12], device)))))
 }
 
-/// Every decoder whose file is one file of f32, under the names we write.
+/// Every decoder whose file is one file under the names we write, in dtypes that the backend holds.
 fn identity<B: Kernels>(device: &B::Device) {
     let plain = |golden: &Golden| {
+        let half = golden.name() == "llama_bf16" || golden.name() == "llama_f16";
         golden.folder.join("model.safetensors").exists()
-            && golden.meta["name"] != "gpt2_noprefix"
-            && !["llama_bf16", "llama_f16"].contains(&&*golden.name())
+            && golden.name() != "gpt2_noprefix"
+            && (!half || B::keeps_weights_in(DType::BF16))
     };
     let fixtures: Vec<Golden> =
         ["causal", "training"].into_iter().flat_map(Golden::of_kind).filter(plain).collect();
@@ -157,9 +159,15 @@ fn half_precision<B: Kernels>(device: &B::Device) {
     let (config, from_bf16) = load::<B>(rounded(Dtype::BF16).path(), device).unwrap();
     let (_, from_f32) = load::<B>(rounded(Dtype::F32).path(), device).unwrap();
     assert_eq!(logits(&from_bf16, device), logits(&from_f32, device));
-    let target = tempfile::tempdir().unwrap();
-    save(&config, &from_bf16, target.path()).unwrap();
-    assert_eq!(ModelConfig::from_folder(target.path()).unwrap().to_json()["torch_dtype"], "float32");
+    let noted = |model: &Decoder<B>| {
+        let target = tempfile::tempdir().unwrap();
+        save(&config, model, target.path()).unwrap();
+        ModelConfig::from_folder(target.path()).unwrap().to_json()["torch_dtype"].clone()
+    };
+    let held = if B::keeps_weights_in(DType::BF16) { "bfloat16" } else { "float32" };
+    assert_eq!(noted(&from_bf16), held);
+    let (_, to_train) = load_for_training::<B>(rounded(Dtype::BF16).path(), device).unwrap();
+    assert_eq!(noted(&to_train), "float32");
 }
 
 fn untied<B: Kernels>(device: &B::Device) {
@@ -240,7 +248,7 @@ fn non_finite<B: Kernels>(device: &B::Device) {
     assert_eq!(error, format!("tensor `{key}` holds inf at index 100, expected finite numbers"));
     let config = ModelConfig::from_folder(folder.path()).unwrap();
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
-    let options = LoadOptions { non_finite: NonFinite::Warn };
+    let options = LoadOptions { non_finite: NonFinite::Warn, ..LoadOptions::default() };
     assert!(load_weights::<B>(&config, &checkpoint, options, device).is_ok());
 }
 

@@ -38,7 +38,7 @@ impl Driver for Cpu {
 
 impl Kernels for Flex {
     fn keeps_weights_in(dtype: DType) -> bool {
-        half_precision::holds(dtype)
+        dtype == DType::F32 || half_precision::holds(dtype)
     }
 
     fn linear(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>) -> Tensor<Self, 2> {

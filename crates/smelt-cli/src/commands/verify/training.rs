@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use smelt_backend::{Job, Kernels, int_tensor, to_host};
 use smelt_data::TokenBatch;
-use smelt_model::{ForwardInput, load};
+use smelt_model::{ForwardInput, load_for_training};
 use smelt_train::{LrSchedule, TrainConfig, Trainer};
 
 use super::checks::Checks;
@@ -63,7 +63,7 @@ impl Job for TrainingJob<'_> {
             checks.fail("batches", "there are none");
             return Ok(());
         };
-        let (config, model) = load::<B>(&golden.folder, &device)?;
+        let (config, model) = load_for_training::<B>(&golden.folder, &device)?;
         let mut trainer = Trainer::<B>::new(settings(&reference, first), config, model, device.clone())?;
         gradient_norms(&trainer, &reference, &batches, golden, checks)?;
         curves(&mut trainer, &reference, &batches, golden, checks)?;

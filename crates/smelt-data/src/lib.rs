@@ -15,7 +15,7 @@ pub use corpus::{
 };
 pub use error::DataError;
 pub use prepared::{
-    META_FILE, META_VERSION, Meta, PrepareOptions, PrepareProgress, Prepared, ShardMeta, SplitRule,
-    TRAIN_FILE, TokenDtype, TokenShard, VAL_FILE, prepare,
+    DocumentIndex, META_FILE, META_VERSION, Meta, PrepareOptions, PrepareProgress, Prepared, ShardMeta,
+    SplitRule, TRAIN_FILE, TokenDtype, TokenShard, VAL_FILE, prepare,
 };
 pub use seed::{derive_seed, mix};

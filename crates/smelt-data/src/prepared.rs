@@ -2,12 +2,14 @@
 //!
 //! The shards are token ids one after the other, little-endian u16 or u32, as nanoGPT reads them.
 
+mod documents;
 mod meta;
 mod open;
 mod prepare;
 mod shard;
 mod split;
 
+pub use documents::DocumentIndex;
 pub use meta::{META_FILE, META_VERSION, Meta, ShardMeta, TRAIN_FILE, TokenDtype, VAL_FILE};
 pub use open::Prepared;
 pub use prepare::{PrepareOptions, PrepareProgress, prepare};

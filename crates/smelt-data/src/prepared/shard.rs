@@ -110,8 +110,9 @@ impl fmt::Debug for TokenShard {
     }
 }
 
+/// Maps a file of a prepared folder.
 #[allow(unsafe_code)]
-fn map(file: &File) -> std::io::Result<Mmap> {
+pub fn map(file: &File) -> std::io::Result<Mmap> {
     // SAFETY: shards are replaced by renaming, never changed in place, so the mapped bytes stay as they
     // are. Somebody else truncating the file would end the process by a signal, as with any mapping.
     unsafe { Mmap::map(file) }

@@ -148,6 +148,26 @@ pub enum DataError {
         /// Tokens per row of a batch.
         seq_length: usize,
     },
+    /// No document of a shard leaves anything to predict.
+    #[error("`{}` holds no document of two tokens or more", path.display())]
+    NothingToPredict {
+        /// The shard.
+        path: PathBuf,
+    },
+    /// Sources that were to be mixed do not fit each other, or one has an impossible weight.
+    #[error("cannot mix data: {reason}")]
+    BadMixture {
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread for {purpose}")]
+    Thread {
+        /// What it was to do.
+        purpose: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl DataError {

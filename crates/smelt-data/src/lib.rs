@@ -9,7 +9,10 @@ mod error;
 mod prepared;
 mod seed;
 
-pub use batch::{EvalBatches, Permutation, Sampler, TokenBatch};
+pub use batch::{
+    BatchSource, EvalBatches, EvalLimit, Mixture, PackedDocuments, Passage, Permutation, Prefetch, RowSource,
+    Sampler, TokenBatch, Windows,
+};
 pub use corpus::{
     Corpus, Document, FileKind, OnBadLine, OnInvalidUtf8, ReadOptions, SkipReason, Skipped, read_documents,
 };

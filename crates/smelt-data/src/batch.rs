@@ -15,6 +15,7 @@ mod sampler;
 mod token_batch;
 mod windows;
 
+pub(crate) use eval::FiniteBatches;
 pub use eval::{EvalBatches, EvalLimit};
 pub use mixture::Mixture;
 pub use packed::PackedDocuments;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use smelt_text::TextError;
 
-use crate::{Skipped, TokenDtype};
+use crate::{InstructionReport, RecordKind, Skipped, TokenDtype};
 
 /// Failure to read, prepare or open data.
 #[derive(Debug, thiserror::Error)]
@@ -167,6 +167,28 @@ pub enum DataError {
         purpose: &'static str,
         /// What the system said.
         source: io::Error,
+    },
+    /// A file of instruction data gives no example.
+    #[error("no examples in `{}` ({report})", path.display())]
+    NoExamples {
+        /// The file.
+        path: PathBuf,
+        /// What became of its records.
+        report: Box<InstructionReport>,
+    },
+    /// The loss is to be taken on completions, and the records have none.
+    #[error("`{}` has records of `text`, which do not tell a completion from its prompt", path.display())]
+    NoCompletions {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Preferences were expected.
+    #[error("`{}` has records of {found}, expected `prompt`, `chosen`, `rejected`", path.display())]
+    NoPreferences {
+        /// The file.
+        path: PathBuf,
+        /// What its records are.
+        found: RecordKind,
     },
 }
 

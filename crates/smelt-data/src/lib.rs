@@ -1,11 +1,13 @@
 //! Data of smelt: from files to token shards to batches, on the host alone.
 //!
-//! `corpus` reads documents, `prepared` turns them into a folder of token shards, `batch` draws windows
-//! from a shard. Names no tensor: batches are host arrays, and the trainer uploads them.
+//! `corpus` reads documents, `prepared` turns them into a folder of token shards, `instruct` makes examples
+//! of conversations, `batch` draws batches from shards and examples. Names no tensor: batches are host
+//! arrays, and the trainer uploads them.
 
 mod batch;
 mod corpus;
 mod error;
+mod instruct;
 mod prepared;
 mod seed;
 
@@ -17,6 +19,9 @@ pub use corpus::{
     Corpus, Document, FileKind, OnBadLine, OnInvalidUtf8, ReadOptions, SkipReason, Skipped, read_documents,
 };
 pub use error::DataError;
+pub use instruct::{
+    BucketedBatches, Examples, InstructionFolder, InstructionOptions, InstructionReport, LossOn, PackedExamples, PromptFormat, RecordKind, TEST_RECORDS, TRAIN_RECORDS, VALID_RECORDS, bucket_lengths,
+};
 pub use prepared::{
     DocumentIndex, META_FILE, META_VERSION, Meta, PrepareOptions, PrepareProgress, Prepared, ShardMeta,
     SplitRule, TRAIN_FILE, TokenDtype, TokenShard, VAL_FILE, prepare,

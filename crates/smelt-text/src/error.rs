@@ -39,6 +39,53 @@ pub enum TextError {
         /// The fewest possible.
         minimum: usize,
     },
+    /// A JSON file does not parse, or is no object.
+    #[error("cannot parse `{}`", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A key of a JSON file holds something else than expected.
+    #[error("`{key}` in `{}` is not {expected}", path.display())]
+    BadKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// A chat template does not parse.
+    #[error("the chat template `{name}` does not parse")]
+    TemplateSyntax {
+        /// Name of the template in its folder.
+        name: String,
+        /// Where and why.
+        source: Cause,
+    },
+    /// A chat template refuses a conversation, by `raise_exception`.
+    #[error("the chat template refuses the conversation: {message}")]
+    TemplateRaised {
+        /// What the template says.
+        message: String,
+    },
+    /// A chat template cannot be rendered with a conversation.
+    #[error("the chat template cannot be rendered with this conversation")]
+    Render {
+        /// Where and why.
+        source: Cause,
+    },
+    /// The text of a message was not found in the rendered conversation.
+    #[error(
+        "the chat template changes message {message} so that its place in the text is unknown; \
+         mark what the assistant writes by `{{% generation %}}` in the template"
+    )]
+    NoSpans {
+        /// Index of the message.
+        message: usize,
+    },
     /// Training failed inside the `tokenizers` crate.
     #[error("cannot train a tokenizer")]
     Train {

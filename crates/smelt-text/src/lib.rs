@@ -1,17 +1,20 @@
-//! Text of smelt: tokenizers, their training, and streaming decoding.
+//! Text of smelt: tokenizers, their training, streaming decoding, and chat templates.
 //!
 //! Names no tensor and no corpus: text goes in, token ids come out, and the other way round.
 //! Tokenization itself is the `tokenizers` crate, so ids agree with the Python ecosystem.
 
 mod atomic_file;
 mod byte_bpe;
+mod chat;
 mod error;
 mod pieces;
+mod special_tokens;
 mod stream;
 mod tokenizer;
 
 pub use atomic_file::{AtomicFile, write_atomically};
 pub use byte_bpe::{BpeTraining, END_OF_TEXT, train_byte_level_bpe};
+pub use chat::{CHAT_TEMPLATE_FILE, ChatTemplate, Conversation, RenderedSpans};
 pub use error::TextError;
 pub use pieces::byte_level_pieces;
 pub use stream::StreamDecoder;

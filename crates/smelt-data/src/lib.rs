@@ -20,7 +20,8 @@ pub use corpus::{
 };
 pub use error::DataError;
 pub use instruct::{
-    BucketedBatches, Examples, InstructionFolder, InstructionOptions, InstructionReport, LossOn, PackedExamples, PromptFormat, RecordKind, TEST_RECORDS, TRAIN_RECORDS, VALID_RECORDS, bucket_lengths,
+    BucketedBatches, Examples, InstructionFolder, InstructionOptions, InstructionReport, LossOn,
+    PackedExamples, PromptFormat, RecordKind, TEST_RECORDS, TRAIN_RECORDS, VALID_RECORDS, bucket_lengths,
 };
 pub use prepared::{
     DocumentIndex, META_FILE, META_VERSION, Meta, PrepareOptions, PrepareProgress, Prepared, ShardMeta,

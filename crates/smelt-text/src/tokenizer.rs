@@ -4,6 +4,7 @@
 //! and padding that the file asks for are not applied: batches are made elsewhere.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -185,6 +186,19 @@ impl Tokenizer {
     /// As [`Tokenizer::encode`].
     pub fn encode_with_special_tokens(&self, text: &str) -> Result<Vec<u32>, TextError> {
         self.encode_whole(text, true)
+    }
+
+    /// Encodes `text` as [`Tokenizer::encode`] does, and tells which bytes of it each id stands for.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<Range<usize>>), TextError> {
+        let encoding = self
+            .pipeline
+            .encode(text, false)
+            .map_err(|source| TextError::Encode { bytes: text.len(), source })?;
+        let offsets = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
+        Ok((encoding.get_ids().to_vec(), offsets))
     }
 
     /// Encodes each text as [`Tokenizer::encode`] does, on all cores, long texts in parts.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::packed::check_length;
 use super::{Examples, RecordKind};
 use crate::batch::{
-    BatchSource, EvalBatches, EvalLimit, FiniteBatches, Passage, Permutation, Shuffle, TokenBatch, check_sizes,
+    BatchSource, EvalBatches, EvalLimit, FiniteBatches, Passage, Permutation, Shuffle, TokenBatch,
+    check_sizes,
 };
 use crate::{DataError, derive_seed};
 

@@ -62,7 +62,10 @@ impl Sequence {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Encoded {
     /// One sequence; several for a long text; two for a preference, the chosen one first.
-    Taken { sequences: Vec<Sequence>, removed_messages: usize },
+    Taken {
+        sequences: Vec<Sequence>,
+        removed_messages: usize,
+    },
     TooLong,
     NothingToLearn,
 }

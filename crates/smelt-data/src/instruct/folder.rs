@@ -42,8 +42,7 @@ impl InstructionFolder {
         options: &InstructionOptions,
     ) -> Result<Self, DataError> {
         let read = |name| Examples::read(&folder.join(name), tokenizer, template, options);
-        let read_optional =
-            |name| if folder.join(name).exists() { read(name).map(Some) } else { Ok(None) };
+        let read_optional = |name| if folder.join(name).exists() { read(name).map(Some) } else { Ok(None) };
         Ok(Self {
             train: read(TRAIN_RECORDS)?,
             valid: read_optional(VALID_RECORDS)?,

@@ -187,7 +187,8 @@ fn found_fields(record: &Map<String, Value>) -> String {
         return "no field".to_owned();
     }
     let shown: Vec<String> = record.keys().take(SHOWN).map(|key| key.chars().take(40).collect()).collect();
-    let more = if record.len() > SHOWN { format!(" and {} more", record.len() - SHOWN) } else { String::new() };
+    let more =
+        if record.len() > SHOWN { format!(" and {} more", record.len() - SHOWN) } else { String::new() };
     names(&shown.iter().map(String::as_str).collect::<Vec<_>>()) + &more
 }
 
@@ -245,7 +246,8 @@ mod tests {
 
     #[test]
     fn a_bad_record_says_what_was_expected_and_found() {
-        let any = "expected one of `messages`; `prompt`, `chosen`, `rejected`; `prompt`, `completion`; `text`";
+        let any =
+            "expected one of `messages`; `prompt`, `chosen`, `rejected`; `prompt`, `completion`; `text`";
         let cases = [
             ("3", "expected an object, found a number".to_owned()),
             ("{}", format!("{any}; found no field")),

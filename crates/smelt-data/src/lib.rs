@@ -1,12 +1,13 @@
 //! Data of smelt: from files to token shards to batches, on the host alone.
 //!
 //! `corpus` reads documents, `prepared` turns them into a folder of token shards, `instruct` makes examples
-//! of conversations, `batch` draws batches from shards and examples. Names no tensor: batches are host
-//! arrays, and the trainer uploads them.
+//! of conversations, `batch` draws batches from shards and examples, `hub` downloads. Names no tensor: batches
+//! are host arrays, and the trainer uploads them.
 
 mod batch;
 mod corpus;
 mod error;
+pub mod hub;
 mod instruct;
 mod prepared;
 mod seed;

@@ -92,6 +92,9 @@ pub enum TextError {
         /// What the crate said.
         source: Cause,
     },
+    /// Training was broken off by whoever watched it.
+    #[error("training the tokenizer was stopped")]
+    Stopped,
     /// A text could not be encoded.
     #[error("cannot encode a text of {bytes} bytes")]
     Encode {

@@ -9,11 +9,15 @@ mod chat;
 mod error;
 mod pieces;
 mod special_tokens;
+mod split;
 mod stream;
 mod tokenizer;
 
 pub use atomic_file::{AtomicFile, write_atomically};
-pub use byte_bpe::{BpeTraining, END_OF_TEXT, train_byte_level_bpe};
+pub use byte_bpe::{
+    BpeTraining, CHAT_TOKENS, END_OF_TEXT, TrainingProgress, train_byte_level_bpe,
+    train_byte_level_bpe_watched,
+};
 pub use chat::{CHAT_TEMPLATE_FILE, ChatTemplate, Conversation, RenderedSpans};
 pub use error::TextError;
 pub use pieces::byte_level_pieces;

@@ -4,36 +4,31 @@
 //! the parts around such a place encode to the same ids as the whole. Other patterns are left alone:
 //! text of an unknown tokenizer stays in one piece.
 
-use tokenizers::{PreTokenizerWrapper, Tokenizer as Pipeline};
-
 /// Text per parallel task: long enough to pay for the task, short enough to bound its memory.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// The parts of `text`, some 64 KiB each, that GPT-2's split pattern keeps apart: encoded one by one
 /// they give the ids of the whole, and a tokenizer learns the same from them.
 pub fn byte_level_pieces(text: &str) -> impl Iterator<Item = &str> + Send + use<'_> {
-    pieces(text, PIECE_BYTES)
+    pieces(text, PIECE_BYTES, b" \n")
 }
 
-/// Whether the ids on both sides of a space behind a visible character are independent.
-pub(crate) fn is_cut_at_spaces(pipeline: &Pipeline) -> bool {
-    let splits_like_gpt2 = match pipeline.get_pre_tokenizer() {
-        Some(PreTokenizerWrapper::ByteLevel(split)) => split.use_regex && !split.add_prefix_space,
-        _ => false,
-    };
-    let no_added_token_spans_spaces = pipeline.get_added_tokens_decoder().values().all(|token| {
-        let takes_neighbours = token.lstrip || token.rstrip || token.single_word;
-        !takes_neighbours && !token.content.contains(char::is_whitespace)
-    });
-    splits_like_gpt2 && pipeline.get_normalizer().is_none() && no_added_token_spans_spaces
+/// As [`byte_level_pieces`], cut in front of spaces alone: patterns after GPT-4's draw line feeds to
+/// what is before them.
+pub(crate) fn pieces_at_spaces(text: &str) -> impl Iterator<Item = &str> + Send + use<'_> {
+    pieces(text, PIECE_BYTES, b" ")
 }
 
-/// Cuts `text` into parts of at least `piece_bytes` (but the last) in front of a space or line feed
-/// behind a visible ASCII character; a stretch without such a place stays whole.
-fn pieces(text: &str, piece_bytes: usize) -> impl Iterator<Item = &str> + Send + use<'_> {
+/// Cuts `text` into parts of at least `piece_bytes` (but the last) in front of one of `blanks` behind a
+/// visible ASCII character; a stretch without such a place stays whole.
+fn pieces<'t>(
+    text: &'t str,
+    piece_bytes: usize,
+    blanks: &'static [u8],
+) -> impl Iterator<Item = &'t str> + Send + use<'t> {
     let mut rest = text;
     std::iter::from_fn(move || {
-        let (piece, remainder) = rest.split_at(first_cut(rest.as_bytes(), piece_bytes));
+        let (piece, remainder) = rest.split_at(first_cut(rest.as_bytes(), piece_bytes, blanks));
         rest = remainder;
         (!piece.is_empty()).then_some(piece)
     })
@@ -42,8 +37,8 @@ fn pieces(text: &str, piece_bytes: usize) -> impl Iterator<Item = &str> + Send +
 /// The first place to cut at or after `earliest`, else the end.
 ///
 /// Both neighbours are ASCII, so the place is a character boundary.
-fn first_cut(text: &[u8], earliest: usize) -> usize {
-    let cuts = |&at: &usize| text[at - 1].is_ascii_graphic() && matches!(text[at], b' ' | b'\n');
+fn first_cut(text: &[u8], earliest: usize, blanks: &[u8]) -> usize {
+    let cuts = |&at: &usize| text[at - 1].is_ascii_graphic() && blanks.contains(&text[at]);
     (earliest.max(1)..text.len()).find(cuts).unwrap_or(text.len())
 }
 
@@ -57,7 +52,7 @@ mod tests {
     use crate::{BpeTraining, Tokenizer, train_byte_level_bpe};
 
     fn cut(text: &str, piece_bytes: usize) -> Vec<&str> {
-        pieces(text, piece_bytes).collect()
+        pieces(text, piece_bytes, b" \n").collect()
     }
 
     #[test]
@@ -77,8 +72,8 @@ mod tests {
         ) {
             let text = words.concat();
             let tokenizer = tokenizer();
-            prop_assert_eq!(pieces(&text, 1).collect::<String>(), text.as_str());
-            let ids: Vec<u32> = pieces(&text, 1).flat_map(|piece| tokenizer.encode(piece).unwrap()).collect();
+            prop_assert_eq!(pieces(&text, 1, b" \n").collect::<String>(), text.as_str());
+            let ids: Vec<u32> = pieces(&text, 1, b" \n").flat_map(|piece| tokenizer.encode(piece).unwrap()).collect();
             prop_assert_eq!(ids, tokenizer.encode(&text).unwrap());
         }
     }

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use tokenizers::{DecoderWrapper, Tokenizer as Pipeline};
 
-use crate::pieces::{byte_level_pieces, is_cut_at_spaces};
+use crate::byte_bpe::ByteBpe;
 use crate::{StreamDecoder, TextError, write_atomically};
 
 /// Name of the tokenizer's file in a model folder.
@@ -32,7 +32,9 @@ pub struct Tokenizer {
     json: Arc<[u8]>,
     vocab_size: usize,
     end_of_text: Option<u32>,
-    cut_at_spaces: bool,
+    /// The fast way to encode, where this tokenizer is of a kind that it knows.
+    byte_bpe: Option<Arc<ByteBpe>>,
+    specials_as_text: bool,
     byte_fallback: bool,
 }
 
@@ -79,7 +81,8 @@ impl Tokenizer {
         Self {
             vocab_size: largest_id.map_or(0, |id| id as usize + 1),
             end_of_text: END_OF_TEXT_NAMES.iter().find_map(|name| pipeline.token_to_id(name)),
-            cut_at_spaces: is_cut_at_spaces(&pipeline),
+            byte_bpe: ByteBpe::from_json(&json).map(Arc::new),
+            specials_as_text: false,
             byte_fallback: pipeline.get_decoder().is_some_and(has_byte_fallback),
             json: json.into(),
             pipeline,
@@ -169,6 +172,7 @@ impl Tokenizer {
     pub fn with_special_tokens_as_text(&self) -> Self {
         let mut plain = self.clone();
         plain.pipeline.set_encode_special_tokens(true);
+        plain.specials_as_text = true;
         plain
     }
 
@@ -177,7 +181,10 @@ impl Tokenizer {
     /// # Errors
     /// If the model of the tokenizer cannot express the text and has no unknown token.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        self.encode_whole(text, false)
+        match &self.byte_bpe {
+            Some(byte_bpe) => Ok(byte_bpe.encode(text, self.specials_as_text)),
+            None => self.encode_in_pipeline(text, false),
+        }
     }
 
     /// Encodes `text` with what the tokenizer puts around it, such as a begin-of-sequence token.
@@ -185,7 +192,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_with_special_tokens(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        self.encode_whole(text, true)
+        self.encode_in_pipeline(text, true)
     }
 
     /// Encodes `text` as [`Tokenizer::encode`] does, and tells which bytes of it each id stands for.
@@ -210,20 +217,35 @@ impl Tokenizer {
     }
 
     fn encode_in_pieces(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        if !self.cut_at_spaces {
-            return self.encode(text);
+        let Some(byte_bpe) = &self.byte_bpe else { return self.encode(text) };
+        let pieces: Vec<&str> = byte_bpe.pieces(text).collect();
+        if let [piece] = pieces[..] {
+            return Ok(byte_bpe.encode(piece, self.specials_as_text));
         }
-        let pieces: Vec<&str> = byte_level_pieces(text).collect();
-        let encoded: Vec<Vec<u32>> =
-            pieces.par_iter().map(|piece| self.encode(piece)).collect::<Result<_, _>>()?;
-        Ok(encoded.concat())
+        let encode = |piece: &&str| byte_bpe.encode(piece, self.specials_as_text);
+        Ok(pieces.par_iter().map(encode).collect::<Vec<_>>().concat())
     }
 
-    fn encode_whole(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TextError> {
+    fn encode_in_pipeline(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TextError> {
         self.pipeline
             .encode_fast(text, add_special_tokens)
             .map(|encoding| encoding.get_ids().to_vec())
             .map_err(|source| TextError::Encode { bytes: text.len(), source })
+    }
+
+    /// Encodes as [`Tokenizer::encode`] does; with each id the bytes of `text` that it stands for.
+    ///
+    /// Tokens that share a character all have its range.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<Range<usize>>), TextError> {
+        let encoding = self
+            .pipeline
+            .encode(text, false)
+            .map_err(|source| TextError::Encode { bytes: text.len(), source })?;
+        let offsets = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
+        Ok((encoding.get_ids().to_vec(), offsets))
     }
 
     /// The text of `ids`; special tokens and ids without a token yield nothing, bytes that are not
@@ -233,6 +255,14 @@ impl Tokenizer {
     /// If the decoder of the tokenizer refuses the tokens.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TextError> {
         self.pipeline.decode(ids, true).map_err(|source| TextError::Decode { tokens: ids.len(), source })
+    }
+
+    /// As [`Tokenizer::decode`], with special tokens spelled out.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn decode_with_special_tokens(&self, ids: &[u32]) -> Result<String, TextError> {
+        self.pipeline.decode(ids, false).map_err(|source| TextError::Decode { tokens: ids.len(), source })
     }
 
     /// Decodes ids one at a time, as they are generated.

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
+use proptest::prelude::*;
 use smelt_text::Tokenizer;
 
 #[derive(serde::Deserialize)]
@@ -11,7 +14,10 @@ struct Case {
     text: String,
     ids: Vec<u32>,
     ids_no_special: Vec<u32>,
+    decoded: String,
     decoded_skip: String,
+    /// In characters, of the ids without special tokens.
+    offsets: Vec<(usize, usize)>,
 }
 
 const NAMES: [&str; 5] = [
@@ -42,6 +48,24 @@ fn ids_and_text_agree_with_python() {
             assert_eq!(tokenizer.encode(text).unwrap(), case.ids_no_special, "{name}: {text:?}");
             assert_eq!(tokenizer.encode_with_special_tokens(text).unwrap(), case.ids, "{name}: {text:?}");
             assert_eq!(tokenizer.decode(&case.ids).unwrap(), case.decoded_skip, "{name}: {text:?}");
+            let decoded = tokenizer.decode_with_special_tokens(&case.ids_no_special).unwrap();
+            assert_eq!(decoded, case.decoded, "{name}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn offsets_agree_with_python() {
+    for name in NAMES {
+        let tokenizer = Tokenizer::from_folder(&folder(name)).unwrap();
+        for case in cases(name) {
+            let text = &case.text;
+            let (ids, offsets) = tokenizer.encode_with_offsets(text).unwrap();
+            assert_eq!(ids, case.ids_no_special, "{name}: {text:?}");
+            let characters = |bytes: usize| text[..bytes].chars().count();
+            let offsets: Vec<(usize, usize)> =
+                offsets.iter().map(|range| (characters(range.start), characters(range.end))).collect();
+            assert_eq!(offsets, case.offsets, "{name}: {text:?}");
         }
     }
 }
@@ -67,24 +91,38 @@ fn streamed_text_equals_the_whole() {
     }
 }
 
-/// Arbitrary ids are seldom UTF-8: incomplete and impossible characters in any order.
-#[test]
-fn streamed_text_of_arbitrary_ids_equals_the_whole() {
-    for name in NAMES {
-        let tokenizer = Tokenizer::from_folder(&folder(name)).unwrap();
-        let vocab_size = u32::try_from(tokenizer.vocab_size()).unwrap();
-        let mut state = 1_u32;
-        for _ in 0..300 {
-            let ids: Vec<u32> = std::iter::repeat_with(|| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                // Half of the draws among the low ids, where the bytes are.
-                (state >> 8) % if state >> 31 == 0 { vocab_size.min(260) } else { vocab_size }
-            })
-            .take(40)
-            .collect();
-            assert_eq!(streamed(&tokenizer, &ids), tokenizer.decode(&ids).unwrap(), "{name}: {ids:?}");
-        }
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Arbitrary ids are seldom UTF-8: incomplete and impossible characters in any order, more often
+    /// among the low ids, where the bytes are.
+    #[test]
+    fn streamed_text_of_arbitrary_ids_equals_the_whole(
+        name in prop::sample::select(&NAMES[..]),
+        ids in prop::collection::vec(prop_oneof![0_u32..260, 0_u32..900], 0..40),
+    ) {
+        let tokenizer = loaded(name);
+        prop_assert_eq!(streamed(tokenizer, &ids), tokenizer.decode(&ids).unwrap());
     }
+
+    /// The fast encoder against the pipeline, which gives the ids together with their offsets.
+    #[test]
+    fn ids_are_those_of_the_pipeline(
+        name in prop::sample::select(&NAMES[..]),
+        parts in prop::collection::vec("\\PC{0,6}|[a-e '.\n\t0-9]{0,8}|<\\|endoftext\\|>|[e\u{301}ſ'S\u{a0}]{0,4}", 0..12),
+    ) {
+        let (tokenizer, text) = (loaded(name), parts.concat());
+        prop_assert_eq!(tokenizer.encode(&text).unwrap(), tokenizer.encode_with_offsets(&text).unwrap().0);
+        let plain = tokenizer.with_special_tokens_as_text();
+        prop_assert_eq!(plain.encode(&text).unwrap(), plain.encode_with_offsets(&text).unwrap().0);
+    }
+}
+
+/// Each tokenizer once for all cases of the properties.
+fn loaded(name: &str) -> &'static Tokenizer {
+    static LOADED: LazyLock<HashMap<&str, Tokenizer>> =
+        LazyLock::new(|| NAMES.map(|name| (name, Tokenizer::from_folder(&folder(name)).unwrap())).into());
+    &LOADED[name]
 }
 
 fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> String {

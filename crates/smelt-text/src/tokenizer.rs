@@ -195,19 +195,6 @@ impl Tokenizer {
         self.encode_in_pipeline(text, true)
     }
 
-    /// Encodes `text` as [`Tokenizer::encode`] does, and tells which bytes of it each id stands for.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::encode`].
-    pub fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<Range<usize>>), TextError> {
-        let encoding = self
-            .pipeline
-            .encode(text, false)
-            .map_err(|source| TextError::Encode { bytes: text.len(), source })?;
-        let offsets = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
-        Ok((encoding.get_ids().to_vec(), offsets))
-    }
-
     /// Encodes each text as [`Tokenizer::encode`] does, on all cores, long texts in parts.
     ///
     /// # Errors

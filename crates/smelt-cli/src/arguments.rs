@@ -5,8 +5,8 @@
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    BackendsArgs, BenchArgs, CompletionsArgs, DoctorArgs, EstimateArgs, GenerateArgs, InfoArgs, LogitsArgs,
-    TrainArgs, VerifyArgs,
+    BackendsArgs, BenchArgs, CompletionsArgs, DataArgs, DoctorArgs, EstimateArgs, GenerateArgs, InfoArgs,
+    LogitsArgs, TrainArgs, VerifyArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -44,6 +44,9 @@ pub struct GlobalOptions {
     /// No notes, no progress
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
+    /// Ask no hub: what was downloaded before has to do
+    #[arg(long, global = true)]
+    pub offline: bool,
     /// More about what happens; twice for details
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
@@ -56,6 +59,8 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Complete a prompt
     Generate(GenerateArgs),
+    /// Data sets: download
+    Data(DataArgs),
     /// Check a model against reference outputs
     Verify(VerifyArgs),
     /// Write a model's logits to a file

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "cli/download.rs"]
+mod download;
 #[path = "cli/faults.rs"]
 mod faults;
 #[path = "cli/flags.rs"]
@@ -12,6 +14,8 @@ mod memory;
 mod resume;
 #[path = "cli/runs.rs"]
 mod runs;
+#[path = "../../smelt-data/tests/hub/server.rs"]
+mod server;
 #[path = "cli/smelt.rs"]
 mod smelt;
 #[path = "cli/verify.rs"]

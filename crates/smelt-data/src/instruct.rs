@@ -15,7 +15,7 @@ mod record;
 mod report;
 
 pub use buckets::{BucketedBatches, bucket_lengths};
-pub use encode::{InstructionOptions, LossOn, PromptFormat};
+pub use encode::{InstructionOptions, LossOn, OnBadRecord, PromptFormat};
 pub use examples::Examples;
 pub use folder::{InstructionFolder, TEST_RECORDS, TRAIN_RECORDS, VALID_RECORDS};
 pub use packed::PackedExamples;

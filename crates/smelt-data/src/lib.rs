@@ -21,7 +21,7 @@ pub use corpus::{
 };
 pub use error::DataError;
 pub use instruct::{
-    BucketedBatches, Examples, InstructionFolder, InstructionOptions, InstructionReport, LossOn,
+    BucketedBatches, Examples, InstructionFolder, InstructionOptions, InstructionReport, LossOn, OnBadRecord,
     PackedExamples, PromptFormat, RecordKind, TEST_RECORDS, TRAIN_RECORDS, VALID_RECORDS, bucket_lengths,
 };
 pub use prepared::{

@@ -140,9 +140,7 @@ fn impossible_options_are_refused() {
     }
     let error =
         prepare(&scripts(20), folder.path(), &PrepareOptions { vocab_size: 10, ..options() }, &mut |_| {});
-    assert!(
-        error.unwrap_err().to_string().starts_with("`vocab_size` 10 is too small, expected at least 257")
-    );
+    assert!(error.unwrap_err().to_string().starts_with("`vocab_size` 10 is too small, expected at least"));
     assert!(files(folder.path()).is_empty());
 }
 

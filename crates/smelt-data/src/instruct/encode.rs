@@ -6,7 +6,6 @@ use serde_json::Value;
 use smelt_text::{ChatTemplate, Conversation, TextError, Tokenizer};
 
 use super::record::{Record, Said};
-use crate::OnBadLine;
 
 /// Role of the side that is learnt.
 const ASSISTANT: &str = "assistant";
@@ -23,7 +22,16 @@ pub struct InstructionOptions {
     /// How plain strings in `prompt`, `completion`, `chosen` and `rejected` become text.
     pub prompt_format: PromptFormat,
     /// What to do about a line that is no record of the file's kind.
-    pub bad_line: OnBadLine,
+    pub bad_record: OnBadRecord,
+}
+
+/// What to do about a line that is no record of the file's kind, or that the template refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnBadRecord {
+    /// Stop with an error that names file and line.
+    Fail,
+    /// Leave the line out, and count it.
+    Skip,
 }
 
 /// What the loss is taken on.

@@ -9,12 +9,12 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use smelt_text::{ChatTemplate, Tokenizer};
 
-use super::encode::{Encoded, Encoder, InstructionOptions, LossOn, Sequence};
+use super::encode::{Encoded, Encoder, InstructionOptions, LossOn, OnBadRecord, Sequence};
 use super::lines::Lines;
 use super::record::{Record, RecordKind};
 use super::report::InstructionReport;
+use crate::DataError;
 use crate::batch::{Passage, check_sizes};
-use crate::{DataError, OnBadLine};
 
 /// Longest line that is read.
 const MAX_LINE_BYTES: usize = 64 << 20;
@@ -214,7 +214,7 @@ impl Reading<'_> {
             }
             Ok(Encoded::TooLong) => report.too_long += 1,
             Ok(Encoded::NothingToLearn) => report.nothing_to_learn += 1,
-            Err(reason) if self.options.bad_line == OnBadLine::Skip => report.add_bad_line(line, reason),
+            Err(reason) if self.options.bad_record == OnBadRecord::Skip => report.add_bad_line(line, reason),
             Err(reason) => return Err(DataError::BadLine { path: self.path.to_owned(), line, reason }),
         }
         Ok(())

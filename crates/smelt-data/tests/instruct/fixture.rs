@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use smelt_data::{DataError, Examples, InstructionOptions, LossOn, OnBadLine, Passage, PromptFormat};
+use smelt_data::{DataError, Examples, InstructionOptions, LossOn, OnBadRecord, Passage, PromptFormat};
 use smelt_text::{BpeTraining, ChatTemplate, Tokenizer, train_byte_level_bpe};
 use tempfile::TempDir;
 
@@ -24,7 +24,7 @@ pub fn options() -> InstructionOptions {
         seq_length: 200,
         loss_on: LossOn::Completions,
         prompt_format: PromptFormat::Chat,
-        bad_line: OnBadLine::Fail,
+        bad_record: OnBadRecord::Fail,
     }
 }
 

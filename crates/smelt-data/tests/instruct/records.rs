@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use smelt_data::{InstructionFolder, InstructionOptions, LossOn, OnBadLine, RecordKind};
+use smelt_data::{InstructionFolder, InstructionOptions, LossOn, OnBadRecord, RecordKind};
 use smelt_text::ChatTemplate;
 
 use crate::fixture::{CHATML, learnt, options, read, text, tokenizer};
 
 fn skipping() -> InstructionOptions {
-    InstructionOptions { bad_line: OnBadLine::Skip, ..options() }
+    InstructionOptions { bad_record: OnBadRecord::Skip, ..options() }
 }
 
 /// The message of a failed reading without the folder.

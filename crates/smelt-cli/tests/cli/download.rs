@@ -14,7 +14,7 @@ fn hub() -> Server {
 
 fn answer(request: &Request) -> Reply {
     let described = |file: &str| {
-        let siblings = format!(r#"[{{"rfilename": "{file}"}}, {{"rfilename": "pytorch_model.bin"}}]"#);
+        let siblings = format!(r#"[{{"rfilename": "{file}"}}, {{"rfilename": "flax_model.msgpack"}}]"#);
         let json = format!(
             r#"{{"sha": "{COMMIT}", "siblings": {siblings}, "tags": ["license:apache-2.0"], "gated": false}}"#
         );
@@ -49,7 +49,7 @@ fn a_repository_is_downloaded_once_and_its_folder_printed() {
     let ran = smelt(&place, &hub, &["data", "download", "org/tiny"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stderr.contains("model `org/tiny` at `main`: licence apache-2.0\n"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("1/2 config.json (22 B)\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("1/1 config.json (22 B)\n"), "{}", ran.stderr);
 
     let asked = hub.requests().len();
     let offline = smelt(&place, &hub, &["data", "download", "org/tiny", "--offline", "--json"]);
@@ -78,7 +78,7 @@ fn a_hub_id_stands_for_its_folder() {
     let (place, hub) = (Place::new(), hub());
     let ran = smelt(&place, &hub, &["info", "org/tiny"]);
     // The folder came; what is in it is no model.
-    assert!(ran.stderr.contains("1/2 config.json") && ran.stderr.contains("`none`"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("1/1 config.json") && ran.stderr.contains("`none`"), "{}", ran.stderr);
 
     let missing = smelt(&place, &hub, &["info", "org/none"]);
     assert_eq!(

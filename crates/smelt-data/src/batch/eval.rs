@@ -65,10 +65,9 @@ impl EvalBatches {
         assert!(batch_size > 0, "batches of no row");
         let of_rows = rows.rows_per_epoch();
         let chosen = match limit {
-            EvalLimit::Tokens(tokens) => ((tokens / rows.seq_length()) as u64).clamp(1, of_rows.max(1)),
+            EvalLimit::Tokens(tokens) => ((tokens / rows.seq_length()) as u64).max(1).min(of_rows),
             EvalLimit::Everything | EvalLimit::Batches(_) => of_rows,
         };
-        let chosen = chosen.min(of_rows);
         Self::of_batches(Arc::new(WholeRows { rows, batch_size, chosen }), limit)
     }
 

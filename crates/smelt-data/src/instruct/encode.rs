@@ -166,10 +166,9 @@ impl<'a> Encoder<'a> {
         if let (PromptFormat::Plain, Said::Plain(prompt), Said::Plain(answer)) =
             (self.options.prompt_format, prompt, answer)
         {
-            let marked = Marked {
-                text: format!("{prompt}{answer}"),
-                assistant: vec![prompt.len()..prompt.len() + answer.len()],
-            };
+            let text = format!("{prompt}{answer}");
+            let assistant = std::iter::once(prompt.len()..text.len()).collect();
+            let marked = Marked { text, assistant };
             return self.tokens(&marked, &self.prefix).map(|sequence| self.ended(sequence));
         }
         let asked = prompt.messages(USER);

@@ -6,8 +6,8 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Int, Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;
 use smelt_backend::kernels::{
-    Activation, AdamWState, AdamWStep, AttentionOptions, CrossEntropyOptions, RotaryStyle, activation, adamw,
-    attention, cross_entropy, layer_norm, linear, rms_norm, rotary,
+    Activation, AdamWState, AdamWStep, AttentionOptions, CrossEntropyOptions, Head, RotaryStyle, activation,
+    adamw, attention, cross_entropy, layer_norm, linear, rms_norm, rotary, soft_cap,
 };
 use smelt_backend::{Job, Kernels, Name, dispatch, float_tensor, in_build, int_tensor, to_host};
 
@@ -260,20 +260,29 @@ impl Job for CrossEntropy {
         let targets = || -> Tensor<Autodiff<B>, 1, Int> { int_tensor(&ids, [tokens], &device) };
         let weights: Vec<f32> = (0..tokens).map(|i| if i % 4 == 3 { 0.0 } else { 0.1 * i as f32 }).collect();
         let weights = || -> Tensor<Autodiff<B>, 1> { float_tensor(weights.clone(), [tokens], &device) };
-        for chunk_tokens in [5, 13, 100] {
+        for (chunk_tokens, softcap) in [(5, None), (13, None), (100, None), (5, Some(0.7)), (13, Some(0.7))] {
+            let options = CrossEntropyOptions { chunk_tokens, softcap };
+            let plain =
+                |logits| cross_entropy::plain(soft_cap(logits, softcap), targets(), weights(), false).sum;
             same(
-                &format!("linear_cross_entropy in chunks of {chunk_tokens}"),
+                &format!("linear_cross_entropy with {options:?}"),
                 &inputs,
-                |[h, w]| {
-                    Kernels::linear_cross_entropy(
-                        h,
-                        w,
-                        targets(),
-                        weights(),
-                        CrossEntropyOptions { chunk_tokens },
-                    )
+                |[h, weight]| {
+                    let head = Head { weight, bias: None };
+                    Kernels::linear_cross_entropy(h, head, targets(), weights(), options)
                 },
-                |[h, w]| cross_entropy::plain(linear::plain(h, w, None), targets(), weights(), false).sum,
+                |[h, w]| plain(linear::plain(h, w, None)),
+            );
+            let [hidden, weight] = inputs.clone();
+            let bias = random::<B, 2>([1, vocabulary], 3, &device);
+            same(
+                &format!("linear_cross_entropy with a bias and {options:?}"),
+                &[hidden, weight, bias],
+                |[h, weight, b]| {
+                    let head = Head { weight, bias: Some(b.reshape([vocabulary])) };
+                    Kernels::linear_cross_entropy(h, head, targets(), weights(), options)
+                },
+                |[h, w, b]| plain(linear::plain(h, w, Some(b.reshape([vocabulary])))),
             );
         }
     }

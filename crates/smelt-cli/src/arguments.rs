@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
     BackendsArgs, BenchArgs, CompletionsArgs, DataArgs, DoctorArgs, EstimateArgs, GenerateArgs, InfoArgs,
-    LogitsArgs, TrainArgs, VerifyArgs,
+    LogitsArgs, TokenizerArgs, TrainArgs, VerifyArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -61,6 +61,8 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Data sets: download
     Data(DataArgs),
+    /// Learn a tokenizer; turn text into token ids and back
+    Tokenizer(TokenizerArgs),
     /// Check a model against reference outputs
     Verify(VerifyArgs),
     /// Write a model's logits to a file

@@ -88,7 +88,7 @@ impl Generation {
         let shape = InferenceShape {
             batch_size: 1,
             prompt_length: self.prompt.len().min(PREFILL_POSITIONS),
-            capacity: tokens.min(self.config.decoder.max_position_embeddings),
+            capacity: tokens.min(self.config.decoder.context_length()),
         };
         inference(&self.config.decoder, shape).peak_bytes
     }

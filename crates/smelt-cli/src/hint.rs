@@ -11,6 +11,7 @@ use smelt_data::DataError;
 use smelt_data::hub::HubError;
 use smelt_generate::GenerateError;
 use smelt_model::ModelError;
+use smelt_text::{TOKENIZER_FILE, TextError};
 use smelt_train::TrainError;
 
 use crate::error::CliError;
@@ -28,6 +29,7 @@ fn specific(error: &CliError) -> Option<String> {
         CliError::Hub(error) | CliError::NeitherFolderNorRepo { source: error, .. } => return of_hub(error),
         CliError::Model(error) | CliError::Train(TrainError::Model(error)) => return of_model(error),
         CliError::Train(error) => return of_training(error),
+        CliError::Text(error) => return of_text(error),
         CliError::Usage { hint, .. } => return Some(hint.clone()),
         CliError::Interrupted { hint } => return hint.clone(),
         CliError::RunExists { .. } => {
@@ -61,6 +63,18 @@ fn of_backend(error: &BackendError) -> String {
             "`smelt doctor` shows more; a smaller model or batch needs less memory".to_owned()
         }
     }
+}
+
+fn of_text(error: &TextError) -> Option<String> {
+    let hint = match error {
+        TextError::Parse { .. } => "the file is cut or damaged, or no tokenizer; copy it again",
+        TextError::VocabTooSmall { .. } => "give a larger `--vocab-size`, or fewer special tokens",
+        TextError::Io { path, .. } if path.ends_with(TOKENIZER_FILE) && !path.exists() => {
+            "a tokenizer is a `tokenizer.json`, a `tokenizer.model`, or `vocab.json` with `merges.txt`"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn of_data(error: &DataError) -> Option<String> {

@@ -51,6 +51,13 @@ impl Progress {
         }
     }
 
+    /// Changes what stands behind the bar.
+    pub fn message(&self, message: impl FnOnce() -> String) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(message());
+        }
+    }
+
     /// A line for the record: above the bar, or as it is where there is none.
     pub fn line(&self, text: &str) {
         match &self.bar {

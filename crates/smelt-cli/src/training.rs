@@ -130,7 +130,7 @@ pub fn train(
         return Ok(summary);
     }
     let mut model = requested_model(config, checkpoint.as_deref())?;
-    check_context(config, model.decoder.max_position_embeddings)?;
+    check_context(config, model.decoder.context_length())?;
     let estimated_bytes = training(&model.decoder, training_shape(config)).peak_bytes;
     let selection = select_backend(&config.backend, Some(estimated_bytes))?;
     // Until the first step there is nothing to stop: the callback's answer counts from then on.

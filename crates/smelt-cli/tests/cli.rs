@@ -18,5 +18,7 @@ mod runs;
 mod server;
 #[path = "cli/smelt.rs"]
 mod smelt;
+#[path = "cli/tokenizer.rs"]
+mod tokenizer;
 #[path = "cli/verify.rs"]
 mod verify;

@@ -29,7 +29,7 @@ pub fn generate_batch<B: Kernels>(
     options: &GenerateOptions,
     device: &B::Device,
 ) -> Result<Vec<Vec<u32>>, GenerateError> {
-    let mut context = config.decoder.max_position_embeddings;
+    let mut context = config.decoder.context_length();
     for prompt in prompts {
         context = checked_context(config, prompt)?;
     }

@@ -1,7 +1,9 @@
 //! The model, its cache and the padding of a batch: new tokens in, logits of the last position out.
 
+use std::ops::Range;
+
 use smelt_backend::{Kernels, float_tensor, int_tensor, scoped, to_host};
-use smelt_model::{Decoder, ForwardInput, KvCache};
+use smelt_model::{Decoder, ForwardInput, KvCache, RotaryConfig};
 
 /// Prompt positions that run at a time: bounds the memory of attention scores.
 const PREFILL_POSITIONS: usize = 512;
@@ -12,6 +14,8 @@ pub(crate) struct Decoding<'a, B: Kernels> {
     cache: KvCache<B>,
     /// Padding in front of each sequence.
     pads: Vec<usize>,
+    /// Everything that entered, padding included: what is cached may have to be computed again.
+    entered: Vec<Vec<u32>>,
     device: &'a B::Device,
 }
 
@@ -24,40 +28,50 @@ impl<'a, B: Kernels> Decoding<'a, B> {
         device: &'a B::Device,
     ) -> Self {
         let cache = KvCache::new(model.config(), pads.len(), capacity, device);
-        Self { model, cache, pads, device }
+        let entered = vec![Vec::with_capacity(capacity); pads.len()];
+        Self { model, cache, pads, entered, device }
     }
 
     /// Runs `rows`, new tokens of equal number for each sequence, and returns each one's last logits.
     pub(crate) fn advance(&mut self, rows: &[Vec<u32>]) -> Vec<Vec<f32>> {
         let new = rows.first().map_or(0, Vec::len);
         assert!(new > 0 && rows.iter().all(|row| row.len() == new), "rows of one length above 0");
-        let starts = (0..new).step_by(PREFILL_POSITIONS);
+        self.entered.iter_mut().zip(rows).for_each(|(entered, row)| entered.extend(row));
+        let total = self.entered[0].len();
+        if self.frequencies_switch(total) {
+            self.cache.clear();
+        }
         let mut logits = Vec::new();
-        for start in starts {
-            let end = new.min(start + PREFILL_POSITIONS);
-            let part: Vec<&[u32]> = rows.iter().map(|row| &row[start..end]).collect();
-            logits = scoped(|| self.forward(&part, end == new));
+        for start in (self.cache.len()..total).step_by(PREFILL_POSITIONS) {
+            let end = total.min(start + PREFILL_POSITIONS);
+            logits = scoped(|| self.forward(start..end, total));
         }
         logits
     }
 
-    /// One pass; logits only if asked for, since the head is the widest matrix of a small model.
-    fn forward(&mut self, rows: &[&[u32]], with_logits: bool) -> Vec<Vec<f32>> {
-        let (batch, seq) = (rows.len(), rows[0].len());
-        let past = self.cache.len();
-        let mut input = ForwardInput::new(int_tensor(&rows.concat(), [batch, seq], self.device));
+    /// What is cached was computed with other frequencies than a sequence of `total` positions has.
+    fn frequencies_switch(&self, total: usize) -> bool {
+        let mut switches = self.model.config().rotary().iter().filter_map(RotaryConfig::switches_beyond);
+        switches.any(|length| (1..=length).contains(&self.cache.len()) && total > length)
+    }
+
+    /// One pass over the `positions` of what entered, of `total`; logits only at the end, since the head is the
+    /// widest matrix of a small model.
+    fn forward(&mut self, positions: Range<usize>, total: usize) -> Vec<Vec<f32>> {
+        let (batch, seq) = (self.pads.len(), positions.len());
+        let ids: Vec<u32> = self.entered.iter().flat_map(|row| &row[positions.clone()]).copied().collect();
+        let mut input = ForwardInput::new(int_tensor(&ids, [batch, seq], self.device));
+        input.rope_length = Some(total);
         if self.pads.iter().any(|pad| *pad > 0) {
-            let positions =
-                self.pads.iter().flat_map(|pad| (past..past + seq).map(|at| at.saturating_sub(*pad)));
-            let positions: Vec<u32> = positions.map(|position| position as u32).collect();
-            let kept = |pad: usize| (0..past + seq).map(move |at| if at < pad { 0.0 } else { 1.0 });
+            let place = |pad: usize| positions.clone().map(move |at| at.saturating_sub(pad) as u32);
+            let kept = |pad: usize| (0..positions.end).map(move |at| if at < pad { 0.0 } else { 1.0 });
             let mask: Vec<f32> = self.pads.iter().flat_map(|pad| kept(*pad)).collect();
-            input.position_ids = Some(int_tensor(&positions, [batch, seq], self.device));
-            input.attention_mask = Some(float_tensor(mask, [batch, past + seq], self.device));
+            input.position_ids = Some(self.pads.iter().flat_map(|pad| place(*pad)).collect());
+            input.attention_mask = Some(float_tensor(mask, [batch, positions.end], self.device));
         }
         input.cache = Some(&mut self.cache);
         let hidden = self.model.hidden(input);
-        if !with_logits {
+        if positions.end < total {
             return Vec::new();
         }
         let logits = to_host(self.model.logits(hidden.narrow(1, seq - 1, 1)));

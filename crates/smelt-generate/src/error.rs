@@ -24,7 +24,7 @@ pub enum GenerateError {
     PromptTooLong {
         /// Tokens of the prompt.
         prompt: usize,
-        /// `max_position_embeddings`.
+        /// `max_position_embeddings`, times what rope scaling adds.
         context: usize,
     },
     /// The prompt has an id that the model does not know.

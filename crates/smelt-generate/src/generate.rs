@@ -122,7 +122,7 @@ pub fn generate<B: Kernels>(
 
 /// The context of the model, after checking that `prompt` fits it and its vocabulary.
 pub(crate) fn checked_context(config: &ModelConfig, prompt: &[u32]) -> Result<usize, GenerateError> {
-    let context = config.decoder.max_position_embeddings;
+    let context = config.decoder.context_length();
     if prompt.is_empty() {
         return Err(GenerateError::EmptyPrompt);
     }

@@ -13,6 +13,8 @@ use crate::config::DecoderConfig;
 pub struct KvCache<B: Backend> {
     layers: Vec<LayerCache<B>>,
     capacity: usize,
+    /// Length of the prompt that the sequences began with.
+    prompt: Option<usize>,
 }
 
 /// The cache of one layer.
@@ -34,7 +36,7 @@ impl<B: Backend> KvCache<B> {
             values: Some(Tensor::zeros(shape, device)),
             len: 0,
         };
-        Self { layers: (0..config.num_hidden_layers).map(layer).collect(), capacity }
+        Self { layers: (0..config.num_hidden_layers).map(layer).collect(), capacity, prompt: None }
     }
 
     /// Positions held.
@@ -52,8 +54,14 @@ impl<B: Backend> KvCache<B> {
         self.capacity
     }
 
+    /// Length of the prompt that the sequences began with: that of the first pass.
+    pub(crate) fn prompt_length(&mut self, first_pass: usize) -> usize {
+        *self.prompt.get_or_insert(first_pass)
+    }
+
     /// Forgets all positions and keeps the memory.
     pub fn clear(&mut self) {
+        self.prompt = None;
         for layer in &mut self.layers {
             layer.len = 0;
         }

@@ -3,15 +3,18 @@
 //! Built from a [`DecoderConfig`]; positions, masks, caches and dropout are arguments. Knows nothing of
 //! files, losses or sampling.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
-use smelt_backend::Kernels;
+use smelt_backend::kernels::{CrossEntropyOptions, Head, soft_cap};
+use smelt_backend::{Kernels, float_tensor, int_tensor};
 
-use crate::blocks::{Block, DropoutStream, Embedding, Linear, Norm, Pass, dropout};
+use crate::blocks::{Block, DropoutStream, Embedding, Linear, Norm, Pass, Rotary, Routing, dropout};
 use crate::cache::KvCache;
 use crate::config::{DecoderConfig, Positions};
 use crate::mask;
+use crate::positions::PositionIds;
+use crate::rotary::RopeLengths;
 
 /// A decoder-only transformer.
 #[derive(Module, Debug)]
@@ -36,12 +39,20 @@ pub struct ForwardInput<'a, B: Backend> {
     /// `[batch, seq]`, every id below `vocab_size`
     /// ([`DecoderConfig::check_token_ids`] on the host: devices may not check).
     pub input_ids: Tensor<B, 2, Int>,
-    /// `[batch, seq]`; by default they count on from what the cache holds, padding or not.
-    pub position_ids: Option<Tensor<B, 2, Int>>,
+    /// `[batch, seq]`, row-major; by default they count on from what the cache holds, padding or not.
+    pub position_ids: Option<Vec<u32>>,
     /// `[batch, kv_len]`, 1 for a token and 0 for padding; `kv_len` counts what the cache holds, too.
     pub attention_mask: Option<Tensor<B, 2>>,
+    /// `[batch, seq]`, row-major: tokens see only tokens of the same document. Not with a cache.
+    pub document_ids: Option<Vec<u32>>,
     /// Read and extended.
     pub cache: Option<&'a mut KvCache<B>>,
+    /// The length that chooses frequencies which depend on it; by default that of what the cache holds and
+    /// this pass. A prompt that enters in parts gives its whole length.
+    pub rope_length: Option<usize>,
+    /// The length of the prompt, for frequencies that it chooses once and for all; by default that of the
+    /// cache's first pass, or this one's without a cache.
+    pub prompt_length: Option<usize>,
     /// Training's dropout; `None` drops nothing.
     pub dropout: Option<DropoutStream>,
 }
@@ -49,7 +60,16 @@ pub struct ForwardInput<'a, B: Backend> {
 impl<B: Backend> ForwardInput<'_, B> {
     /// `input_ids` alone: no padding, no cache, no dropout.
     pub fn new(input_ids: Tensor<B, 2, Int>) -> Self {
-        Self { input_ids, position_ids: None, attention_mask: None, cache: None, dropout: None }
+        Self {
+            input_ids,
+            position_ids: None,
+            attention_mask: None,
+            document_ids: None,
+            cache: None,
+            rope_length: None,
+            prompt_length: None,
+            dropout: None,
+        }
     }
 }
 
@@ -59,6 +79,7 @@ impl<B: Backend> Decoder<B> {
         let DecoderConfig { vocab_size, hidden_size, num_hidden_layers, .. } = *config;
         let positions = match config.positions {
             Positions::Learned => Some(config.max_position_embeddings),
+            Positions::Rotary(_) => None,
         };
         let head = !config.tie_word_embeddings;
         Self {
@@ -66,7 +87,7 @@ impl<B: Backend> Decoder<B> {
             embed_positions: positions.map(|count| Embedding::structure(count, hidden_size, device)),
             layers: (0..num_hidden_layers).map(|layer| Block::structure(config, layer, device)).collect(),
             norm: Norm::structure(config.norm, hidden_size, device),
-            lm_head: head.then(|| Linear::structure(hidden_size, vocab_size, false, device)),
+            lm_head: head.then(|| Linear::structure(hidden_size, vocab_size, config.head.bias, device)),
             config: config.clone(),
         }
     }
@@ -76,11 +97,14 @@ impl<B: Backend> Decoder<B> {
         &self.config
     }
 
-    /// The matrix of the head, `[vocab_size, hidden_size]`: its own, or the token vectors.
-    pub fn head_weight(&self) -> Tensor<B, 2> {
+    /// The head: its own, or the token vectors.
+    pub fn head(&self) -> Head<B>
+    where
+        B: Kernels,
+    {
         match &self.lm_head {
-            Some(head) => head.weight.val(),
-            None => self.embed_tokens.weight.val(),
+            Some(head) => Head { weight: head.weight.val(), bias: head.bias.as_ref().map(Param::val) },
+            None => Head { weight: self.embed_tokens.weight.val(), bias: None },
         }
     }
 }
@@ -91,8 +115,16 @@ impl<B: Kernels> Decoder<B> {
     /// # Panics
     /// If the sequence does not fit the context or the cache.
     pub fn hidden(&self, input: ForwardInput<'_, B>) -> Tensor<B, 3> {
-        let (x, pass) = self.run(input, |_, _| ());
-        unflat(self.norm.forward(x), &pass)
+        self.hidden_and_routing(input).0
+    }
+
+    /// As [`Decoder::hidden`], with the routing of each block that has experts, first to last.
+    ///
+    /// # Panics
+    /// As [`Decoder::hidden`].
+    pub fn hidden_and_routing(&self, input: ForwardInput<'_, B>) -> (Tensor<B, 3>, Vec<Routing<B>>) {
+        let Run { x, pass, routings } = self.run(input, |_, _| ());
+        (unflat(self.norm.forward(x), &pass), routings)
     }
 
     /// Hidden states in the order of transformers' `output_hidden_states`, each `[batch, seq, hidden_size]`:
@@ -102,19 +134,37 @@ impl<B: Kernels> Decoder<B> {
     /// As [`Decoder::hidden`].
     pub fn hidden_states(&self, input: ForwardInput<'_, B>) -> Vec<Tensor<B, 3>> {
         let mut states = Vec::with_capacity(self.layers.len() + 1);
-        let (x, pass) = self.run(input, |x, pass| states.push(unflat(x.clone(), pass)));
+        let Run { x, pass, .. } = self.run(input, |x, pass| states.push(unflat(x.clone(), pass)));
         states.push(unflat(self.norm.forward(x), &pass));
         states
     }
 
     /// `hidden` `[batch, seq, hidden_size]`, as [`Decoder::hidden`] returns it -> `[batch, seq, vocab_size]`.
     ///
-    /// All logits exist at once: training uses `Kernels::linear_cross_entropy` on
-    /// [`Decoder::head_weight`] instead, and generation passes the last position only.
+    /// All logits exist at once: training uses [`Decoder::cross_entropy`] instead, and generation passes the
+    /// last position only.
     pub fn logits(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, seq, features] = hidden.dims();
-        let logits = Kernels::linear(hidden.reshape([batch * seq, features]), self.head_weight(), None);
-        logits.reshape([batch, seq, self.config.vocab_size])
+        let Head { weight, bias } = self.head();
+        let logits = Kernels::linear(hidden.reshape([batch * seq, features]), weight, bias);
+        soft_cap(logits, self.config.head.softcap).reshape([batch, seq, self.config.vocab_size])
+    }
+
+    /// `sum token_weights * negative log-likelihood of targets` in nats, of shape `[1]`.
+    ///
+    /// `hidden` `[batch, seq, hidden_size]`, as [`Decoder::hidden`] returns it; `targets` and `token_weights`
+    /// `[batch * seq]`. Logits exist for `chunk_tokens` positions at a time.
+    pub fn cross_entropy(
+        &self,
+        hidden: Tensor<B, 3>,
+        targets: Tensor<B, 1, Int>,
+        token_weights: Tensor<B, 1>,
+        chunk_tokens: usize,
+    ) -> Tensor<B, 1> {
+        let [batch, seq, features] = hidden.dims();
+        let hidden = hidden.reshape([batch * seq, features]);
+        let options = CrossEntropyOptions { chunk_tokens, softcap: self.config.head.softcap };
+        Kernels::linear_cross_entropy(hidden, self.head(), targets, token_weights, options)
     }
 
     /// The residual stream before the first block, `[batch * seq, hidden_size]`, and what the blocks share.
@@ -124,24 +174,58 @@ impl<B: Kernels> Decoder<B> {
     ///
     /// # Panics
     /// As [`Decoder::hidden`].
-    pub fn embed(&self, input: &ForwardInput<'_, B>) -> (Tensor<B, 2>, Pass<B>) {
-        let [batch, seq] = input.input_ids.dims();
+    pub fn embed(&self, input: &mut ForwardInput<'_, B>) -> (Tensor<B, 2>, Pass<B>) {
+        let shape @ [batch, seq] = input.input_ids.dims();
+        let hidden_size = self.config.hidden_size;
         let past = input.cache.as_ref().map_or(0, |cache| cache.len());
-        let pass = Pass {
-            batch,
-            seq,
-            mask: input.attention_mask.clone().map(|mask| mask::additive(mask, batch, past + seq)),
-            dropout: input.dropout,
-        };
+        let positions = PositionIds::new(input.position_ids.as_deref(), shape, past);
         let mut x = self.embed_tokens.forward(input.input_ids.clone());
+        if let Some(scale) = self.config.embedding_scale {
+            x = x * scale;
+        }
+        let device = x.device();
         if let Some(table) = &self.embed_positions {
-            x = x + match input.position_ids.clone() {
-                Some(ids) => table.forward(ids),
-                None => table.range(past, seq).expand([batch, seq, self.config.hidden_size]),
+            x = x + match &input.position_ids {
+                Some(ids) => table.forward(int_tensor(ids, shape, &device)),
+                None => table.range(past, seq).expand([batch, seq, hidden_size]),
             };
         }
-        let x = x.reshape([batch * seq, self.config.hidden_size]);
+        let x = x.reshape([batch * seq, hidden_size]);
+        let pass = self.pass(input, &positions, past, &device);
         (dropout::at_embedding(x, &self.config.dropout, input.dropout), pass)
+    }
+
+    fn pass(
+        &self,
+        input: &mut ForwardInput<'_, B>,
+        positions: &PositionIds,
+        past: usize,
+        device: &B::Device,
+    ) -> Pass<B> {
+        let [batch, seq] = input.input_ids.dims();
+        let sequence = input.rope_length.unwrap_or(past + seq);
+        let prompt = input.prompt_length.unwrap_or(sequence);
+        let prompt = input.cache.as_mut().map_or(prompt, |cache| cache.prompt_length(prompt));
+        let lengths = RopeLengths { sequence, prompt };
+        let padding = input.attention_mask.clone().map(|mask| mask::padding(mask, batch, past + seq));
+        let documents = input.document_ids.as_ref().map(|ids| {
+            assert_eq!(past, 0, "documents are told apart in whole passes only");
+            mask::documents(ids, batch, device)
+        });
+        let mask = match (padding, documents) {
+            (Some(padding), Some(documents)) => Some(padding + documents),
+            (padding, documents) => padding.or(documents),
+        };
+        let rotary =
+            self.config.rotary().iter().map(|config| Rotary::new(config, positions, lengths, device));
+        Pass {
+            batch,
+            seq,
+            mask,
+            rotary: rotary.collect(),
+            query_scale: self.config.attention.log_scaling.map(|base| query_scale(base, past, seq, device)),
+            dropout: input.dropout,
+        }
     }
 
     /// All blocks; `before_block` sees what enters each.
@@ -149,14 +233,31 @@ impl<B: Kernels> Decoder<B> {
         &self,
         mut input: ForwardInput<'_, B>,
         mut before_block: impl FnMut(&Tensor<B, 2>, &Pass<B>),
-    ) -> (Tensor<B, 2>, Pass<B>) {
-        let (mut x, pass) = self.embed(&input);
+    ) -> Run<B> {
+        let (mut x, pass) = self.embed(&mut input);
+        let mut routings = Vec::new();
         for (layer, block) in self.layers.iter().enumerate() {
             before_block(&x, &pass);
-            x = block.forward(x, &pass, input.cache.as_deref_mut().map(|cache| cache.layer(layer)));
+            let (y, routing) =
+                block.forward(x, &pass, input.cache.as_deref_mut().map(|cache| cache.layer(layer)));
+            x = y;
+            routings.extend(routing);
         }
-        (x, pass)
+        Run { x, pass, routings }
     }
+}
+
+/// What the blocks leave behind.
+struct Run<B: Backend> {
+    x: Tensor<B, 2>,
+    pass: Pass<B>,
+    routings: Vec<Routing<B>>,
+}
+
+/// `max(1, log_base(position))` of positions counted from 1, `[1, 1, seq, 1]`.
+fn query_scale<B: Kernels>(base: usize, past: usize, seq: usize, device: &B::Device) -> Tensor<B, 4> {
+    let scale = |position: usize| ((position as f64).ln() / (base as f64).ln()).max(1.0) as f32;
+    float_tensor((past + 1..=past + seq).map(scale).collect(), [1, 1, seq, 1], device)
 }
 
 fn unflat<B: Backend>(x: Tensor<B, 2>, pass: &Pass<B>) -> Tensor<B, 3> {

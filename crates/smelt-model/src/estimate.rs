@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use crate::config::{DecoderConfig, NormKind, Positions};
+use crate::config::{DecoderConfig, Gate, LayerConfig, MlpConfig, NormConfig, NormKind, Positions, Residual};
 
 /// Bytes of a weight, a gradient, a moment, an activation.
 const F32_BYTES: u128 = 4;
@@ -104,18 +104,21 @@ pub fn parameters(config: &DecoderConfig) -> ParameterCount {
     let embed_tokens = product([config.vocab_size, hidden]);
     let embed_positions = match config.positions {
         Positions::Learned => product([config.max_position_embeddings, hidden]),
+        Positions::Rotary(_) => 0,
     };
-    let norm = match config.norm.kind {
-        NormKind::LayerNorm { bias: true } => 2 * hidden as u128,
-        NormKind::LayerNorm { bias: false } | NormKind::RmsNorm => hidden as u128,
+    let norm = norm_parameters(config.norm, hidden);
+    let head_bias = if config.head.bias { config.vocab_size as u128 } else { 0 };
+    let lm_head = if config.tie_word_embeddings { 0 } else { embed_tokens + head_bias };
+    let block_of = |layer: &LayerConfig| {
+        norms_of_a_block(config) * norm
+            + attention_parameters(config)
+            + feed_forward_parameters(config, *layer)
     };
-    let lm_head = if config.tie_word_embeddings { 0 } else { embed_tokens };
-    let block = 2 * norm + attention_parameters(config) + mlp_parameters(config);
-    let blocks = block * config.num_hidden_layers as u128;
+    let blocks: u128 = config.layers.iter().map(block_of).sum();
     ParameterCount {
         embed_tokens: clamp(embed_tokens),
         embed_positions: clamp(embed_positions),
-        block: clamp(block),
+        block: clamp(config.layers.iter().map(block_of).max().unwrap_or_default()),
         blocks: clamp(blocks),
         norm: clamp(norm),
         lm_head: clamp(lm_head),
@@ -123,16 +126,43 @@ pub fn parameters(config: &DecoderConfig) -> ParameterCount {
     }
 }
 
+fn norms_of_a_block(config: &DecoderConfig) -> u128 {
+    match config.residual {
+        Residual::Sequential | Residual::Parallel { shared_norm: false } => 2,
+        Residual::Parallel { shared_norm: true } => 1,
+        Residual::Sandwich => 4,
+    }
+}
+
+fn norm_parameters(norm: NormConfig, features: usize) -> u128 {
+    match norm.kind {
+        NormKind::LayerNorm { bias: true } => 2 * features as u128,
+        NormKind::LayerNorm { bias: false } | NormKind::RmsNorm { .. } => features as u128,
+    }
+}
+
 fn attention_parameters(config: &DecoderConfig) -> u128 {
     let attention = config.attention;
     let qkv = attention.query_size() + 2 * attention.key_value_size();
+    let norms = attention.query_key_norm.map_or(0, |norm| 2 * norm_parameters(norm, attention.head_dim));
     linear(config.hidden_size, qkv, attention.qkv_bias)
         + linear(attention.query_size(), config.hidden_size, attention.output_bias)
+        + norms
 }
 
-fn mlp_parameters(config: &DecoderConfig) -> u128 {
-    let (hidden, mlp) = (config.hidden_size, config.mlp);
-    linear(hidden, mlp.intermediate_size, mlp.bias) + linear(mlp.intermediate_size, hidden, mlp.bias)
+fn feed_forward_parameters(config: &DecoderConfig, layer: LayerConfig) -> u128 {
+    let Some(experts) = config.experts.filter(|_| layer.sparse) else {
+        return mlp_parameters(config.hidden_size, config.mlp);
+    };
+    let mlp = |size: usize| mlp_parameters(config.hidden_size, config.expert_mlp(size));
+    let hidden = config.hidden_size as u128;
+    let shared = experts.shared_expert_intermediate_size.map_or(0, |size| mlp(size) + hidden);
+    experts.num_experts as u128 * (hidden + mlp(experts.intermediate_size)) + shared
+}
+
+fn mlp_parameters(hidden: usize, mlp: MlpConfig) -> u128 {
+    let ups = if mlp.gate == Gate::None { 1 } else { 2 };
+    ups * linear(hidden, mlp.intermediate_size, mlp.bias) + linear(mlp.intermediate_size, hidden, mlp.bias)
 }
 
 fn linear(inputs: usize, outputs: usize, bias: bool) -> u128 {
@@ -188,17 +218,31 @@ fn saved_per_row(config: &DecoderConfig) -> u128 {
     let hidden = config.hidden_size as u128;
     let query = config.attention.query_size() as u128;
     let key_value = config.attention.key_value_size() as u128;
-    let intermediate = config.mlp.intermediate_size as u128;
     let dropped = |probability: f64| if probability > 0.0 { hidden } else { 0 };
-    // What enters both norms and what leaves them, which the projections keep.
-    let normed = 4 * hidden;
+    // What enters each norm and what leaves it, which the projections keep.
+    let normed = 2 * norms_of_a_block(config) * hidden;
     // Query, key, value; the output as attention keeps it, and merged for its projection.
     let attention = query + 2 * key_value + 2 * query;
-    // Before and after the activation.
-    let mlp = 2 * intermediate;
-    let block = normed + attention + mlp + 2 * dropped(config.dropout.residual);
-    let ends = 2 * hidden + dropped(config.dropout.embedding);
-    block * config.num_hidden_layers as u128 + ends
+    // What enters a norm of heads.
+    let head_norms = if config.attention.query_key_norm.is_some() { query + key_value } else { 0 };
+    // A rotation is its own buffer, and so are both parts of a head that rotates in part.
+    let rotated = if config.rotary().is_empty() { 0 } else { query + key_value };
+    let every_block = normed + attention + head_norms + rotated + 2 * dropped(config.dropout.residual);
+    let blocks: u128 = config.layers.iter().map(|layer| every_block + saved_by_mlp(config, *layer)).sum();
+    blocks + 2 * hidden + dropped(config.dropout.embedding)
+}
+
+fn saved_by_mlp(config: &DecoderConfig, layer: LayerConfig) -> u128 {
+    // Before and after the activation, and the gate.
+    let buffers = if config.mlp.gate == Gate::None { 2 } else { 3 };
+    match config.experts.filter(|_| layer.sparse) {
+        None => buffers * config.mlp.intermediate_size as u128,
+        Some(experts) => {
+            let chosen = experts.num_experts_per_tok * (experts.intermediate_size + config.hidden_size);
+            let shared = experts.shared_expert_intermediate_size.unwrap_or(0);
+            buffers * (chosen + shared) as u128 + 3 * experts.num_experts as u128
+        }
+    }
 }
 
 /// Bytes of one block's passing buffers: the widest activations, and the attention scores.

@@ -15,17 +15,20 @@ mod init;
 mod limits;
 mod mask;
 mod parameters;
+mod positions;
+mod rotary;
 pub mod weights;
 
 pub use blocks::DropoutStream;
 pub use cache::{KvCache, LayerCache};
 pub use config::{
-    AttentionConfig, CONFIG_FILE, DecoderConfig, DropoutConfig, Fields, MlpConfig, ModelConfig, NormConfig,
-    NormKind, Positions, SectionKey,
+    AttentionConfig, CONFIG_FILE, DecoderConfig, DropoutConfig, ExpertsConfig, Fields, Gate, HeadConfig,
+    LayerConfig, MlpConfig, ModelConfig, NormConfig, NormKind, Positions, Projections, Residual, SectionKey,
 };
 pub use decoder::{Decoder, ForwardInput};
 pub use error::{Differences, MisShaped, ModelError};
 pub use family::Family;
 pub use init::Distribution;
 pub use parameters::{ParameterInfo, ParameterMapper, ParameterVisitor, Role};
+pub use rotary::{RopeLengths, RopeScaling, RotaryConfig, Yarn};
 pub use weights::{NameMap, load, save};

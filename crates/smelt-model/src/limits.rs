@@ -15,3 +15,5 @@ pub const LAYERS: usize = 1 << 12;
 pub const HEADS: usize = 1 << 12;
 /// Positions.
 pub const POSITIONS: usize = 1 << 26;
+/// Experts of a block.
+pub const EXPERTS: usize = 1 << 12;

@@ -1,5 +1,6 @@
 //! Folders of `tests/golden`, read whole into host memory.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,32 @@ impl Golden {
         };
         let meta = serde_json::from_slice(&read("meta.json")).expect("meta.json parses");
         Self { meta, tensors: read_tensors(&read("golden.safetensors")), folder }
+    }
+
+    /// All fixtures of a kind, by name.
+    ///
+    /// # Panics
+    /// If a fixture is damaged.
+    pub fn of_kind(kind: &str) -> Vec<Self> {
+        let entries = fs::read_dir(GOLDEN).expect("the folder of fixtures is there");
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.expect("a readable entry"))
+            .filter(|entry| entry.path().join("golden.safetensors").exists())
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort_unstable();
+        let all = names.iter().map(|name| Self::open(name));
+        all.filter(|golden| golden.meta["kind"] == kind).collect()
+    }
+
+    /// The name of its folder.
+    pub fn name(&self) -> Cow<'_, str> {
+        self.folder.file_name().map(|name| name.to_string_lossy()).unwrap_or_default()
+    }
+
+    /// Names of the reference tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
     }
 
     /// The reference tensor `key`.

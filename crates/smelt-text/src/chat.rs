@@ -183,10 +183,11 @@ fn message_value(message: &Value) -> TemplateValue {
     let (Some(reasoning), Some(fields)) = (reasoning, message.as_object()) else {
         return template_value(message);
     };
-    let mut fields = fields.clone();
-    fields.insert(NAMES[0].to_owned(), reasoning.clone());
-    fields.entry(NAMES[1]).or_insert_with(|| reasoning.clone());
-    template_value(&Value::Object(fields))
+    // In the order that transformers gives the keys.
+    let mut named = Map::from_iter([(NAMES[1].to_owned(), reasoning.clone())]);
+    named.extend(fields.clone());
+    named.insert(NAMES[0].to_owned(), reasoning.clone());
+    template_value(&Value::Object(named))
 }
 
 fn template_value(json: &Value) -> TemplateValue {

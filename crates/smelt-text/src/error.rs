@@ -57,6 +57,24 @@ pub enum TextError {
         /// What it should hold.
         expected: &'static str,
     },
+    /// A line of a text file holds something else than expected.
+    #[error("`{}`, line {line}: expected {expected}", path.display())]
+    BadLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// A SentencePiece model is damaged, or cannot be converted.
+    #[error("`{name}` is not a SentencePiece model that can be read")]
+    SentencePiece {
+        /// Path of the file.
+        name: String,
+        /// Why.
+        source: Cause,
+    },
     /// A chat template does not parse.
     #[error("the chat template `{name}` does not parse")]
     TemplateSyntax {

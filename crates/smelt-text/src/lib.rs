@@ -7,6 +7,7 @@ mod atomic_file;
 mod byte_bpe;
 mod chat;
 mod error;
+mod formats;
 mod pieces;
 mod special_tokens;
 mod split;

@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 use tokenizers::{DecoderWrapper, Tokenizer as Pipeline};
 
 use crate::byte_bpe::ByteBpe;
-use crate::{StreamDecoder, TextError, write_atomically};
+use crate::formats::{convert_folder, convert_sentencepiece};
+use crate::{CHAT_TOKENS, ChatTemplate, StreamDecoder, TextError, write_atomically};
 
 /// Name of the tokenizer's file in a model folder.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -39,21 +40,31 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Loads `tokenizer.json` from a model folder.
+    /// Loads the tokenizer of a model folder: `tokenizer.json`, else a SentencePiece `tokenizer.model`,
+    /// else `vocab.json` with `merges.txt`.
     ///
     /// # Errors
-    /// If the file is missing, unreadable or not a tokenizer.
+    /// If there is none, or it is unreadable or damaged.
     pub fn from_folder(folder: &Path) -> Result<Self, TextError> {
-        Self::from_file(&folder.join(TOKENIZER_FILE))
+        let file = folder.join(TOKENIZER_FILE);
+        let converted = if file.exists() { None } else { convert_folder(folder) };
+        match converted {
+            Some(json) => Self::parse(json?, &folder.display().to_string()),
+            None => Self::from_file(&file),
+        }
     }
 
-    /// Loads a file in the `tokenizer.json` format.
+    /// Loads a file in the `tokenizer.json` format, or a SentencePiece model if its name ends in
+    /// `.model`.
     ///
     /// # Errors
     /// If the file is missing, unreadable or not a tokenizer.
     pub fn from_file(path: &Path) -> Result<Self, TextError> {
-        let json = fs::read(path).map_err(TextError::reading(path))?;
-        Self::parse(json, &path.display().to_string())
+        let name = path.display().to_string();
+        if path.extension().is_some_and(|extension| extension == "model") {
+            return Self::parse(convert_sentencepiece(path)?, &name);
+        }
+        Self::parse(fs::read(path).map_err(TextError::reading(path))?, &name)
     }
 
     /// Loads the contents of a `tokenizer.json`.
@@ -119,7 +130,8 @@ impl Tokenizer {
         write_atomically(&config, self.config_json().as_bytes()).map_err(TextError::writing(&config))
     }
 
-    /// The least that transformers wants to know beside `tokenizer.json`.
+    /// The least that transformers wants to know beside `tokenizer.json`, with the default chat template
+    /// if the vocabulary has its tokens.
     fn config_json(&self) -> String {
         let mut config = serde_json::json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -130,6 +142,9 @@ impl Tokenizer {
             for key in ["bos_token", "eos_token", "unk_token"] {
                 config[key] = token.clone().into();
             }
+        }
+        if CHAT_TOKENS.iter().all(|token| self.token_to_id(token).is_some()) {
+            config["chat_template"] = ChatTemplate::default_chat().source().into();
         }
         format!("{config:#}\n")
     }

@@ -18,14 +18,12 @@ pub(crate) fn weighted_loss<B: Kernels>(
     let tokens = batch.batch_size * batch.seq_length;
     let input_ids = int_tensor(&batch.input_ids, shape, device);
     let hidden = model.hidden(ForwardInput { dropout, ..ForwardInput::new(input_ids) });
-    let features = hidden.dims()[2];
     let weights = batch.loss_mask.iter().map(|weight| (f64::from(*weight) * scale) as f32).collect();
-    Kernels::linear_cross_entropy(
-        hidden.reshape([tokens, features]),
-        model.head_weight(),
+    model.cross_entropy(
+        hidden,
         int_tensor(&batch.targets, [tokens], device),
         float_tensor(weights, [tokens], device),
-        CrossEntropyOptions::default(),
+        CrossEntropyOptions::default().chunk_tokens,
     )
 }
 

@@ -51,7 +51,7 @@ impl<B: Kernels> Trainer<B> {
         model: Decoder<B>,
         device: B::Device,
     ) -> Result<Self, TrainError> {
-        let context = model_config.decoder.max_position_embeddings;
+        let context = model_config.decoder.context_length();
         if config.seq_length > context {
             let key = "max_position_embeddings";
             return Err(TrainError::TooLong { seq_length: config.seq_length, key, context });

@@ -15,7 +15,7 @@ use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
 use super::{
-    Activation, AttentionOptions, CrossEntropyOptions, Kernels, RotaryStyle, activation, attention,
+    Activation, AttentionOptions, CrossEntropyOptions, Head, Kernels, RotaryStyle, activation, attention,
     cross_entropy, dropout, layer_norm, linear, rms_norm, rotary,
 };
 
@@ -181,22 +181,29 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
 
     fn linear_cross_entropy(
         hidden: Tensor<Self, 2>,
-        weight: Tensor<Self, 2>,
+        head: Head<Self>,
         targets: Tensor<Self, 1, Int>,
         token_weights: Tensor<Self, 1>,
         options: CrossEntropyOptions,
     ) -> Tensor<Self, 1> {
-        let (hidden, weight) = (float(hidden), float(weight));
-        let needed = [hidden.is_tracked(), weight.is_tracked()];
+        let (hidden, weight, bias) = (float(hidden), float(head.weight), head.bias.map(float));
+        let needed =
+            [hidden.is_tracked(), weight.is_tracked(), bias.as_ref().is_some_and(|bias| bias.is_tracked())];
         let (loss, gradients) = cross_entropy::chunked_with_gradients::<B>(
             inner::<B, C, 2>(&hidden),
-            inner::<B, C, 2>(&weight),
+            Head { weight: inner::<B, C, 2>(&weight), bias: bias.as_ref().map(inner::<B, C, 1>) },
             Tensor::from_primitive(targets.into_primitive()),
             untracked(token_weights),
             options,
             needed,
         );
-        record::<cross_entropy::LinearCrossEntropy, B, C, 2, 1>([&hidden, &weight], loss, || gradients)
+        match bias {
+            Some(bias) => {
+                let inputs = [&hidden, &weight, &bias];
+                record::<cross_entropy::WithBias, B, C, 3, 1>(inputs, loss, || gradients)
+            }
+            None => record::<cross_entropy::WithoutBias, B, C, 2, 1>([&hidden, &weight], loss, || gradients),
+        }
     }
 
     fn dropout(x: Tensor<Self, 2>, probability: f64, seed: u64) -> Tensor<Self, 2> {

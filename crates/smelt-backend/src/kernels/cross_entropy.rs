@@ -9,17 +9,20 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 use super::Kernels;
 use super::autodiff::{Operation, float, tensor};
+use super::linear::LinearGradients;
 
 /// How [`Kernels::linear_cross_entropy`] divides its work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CrossEntropyOptions {
     /// Positions whose logits exist at a time.
     pub chunk_tokens: usize,
+    /// Logits become `softcap * tanh(logit / softcap)` (Gemma 2).
+    pub softcap: Option<f64>,
 }
 
 impl Default for CrossEntropyOptions {
     fn default() -> Self {
-        Self { chunk_tokens: 1024 }
+        Self { chunk_tokens: 1024, softcap: None }
     }
 }
 
@@ -32,57 +35,104 @@ pub struct TokenLoss<B: Kernels> {
     pub logits_gradient: Option<Tensor<B, 2>>,
 }
 
-/// Gradients of the loss for hidden states `[tokens, hidden]` and head `[vocab, hidden]`.
-pub(super) type Gradients<B> = (Option<Tensor<B, 2>>, Option<Tensor<B, 2>>);
+/// An output head: the matrix `[vocab, hidden]` and a bias `[vocab]`.
+#[derive(Debug, Clone)]
+pub struct Head<B: Kernels> {
+    /// `[vocab, hidden]`
+    pub weight: Tensor<B, 2>,
+    /// `[vocab]`
+    pub bias: Option<Tensor<B, 1>>,
+}
+
+/// `softcap * tanh(logits / softcap)`; the logits themselves without a cap.
+pub fn soft_cap<B: Kernels, const D: usize>(logits: Tensor<B, D>, softcap: Option<f64>) -> Tensor<B, D> {
+    match softcap {
+        Some(cap) => (logits / cap).tanh() * cap,
+        None => logits,
+    }
+}
 
 /// [`Kernels::linear_cross_entropy`] without gradients.
 pub fn chunked<B: Kernels>(
     hidden: Tensor<B, 2>,
-    weight: Tensor<B, 2>,
+    head: Head<B>,
     targets: Tensor<B, 1, Int>,
     token_weights: Tensor<B, 1>,
     options: CrossEntropyOptions,
 ) -> Tensor<B, 1> {
-    chunked_with_gradients(hidden, weight, targets, token_weights, options, [false; 2]).0
+    chunked_with_gradients(hidden, head, targets, token_weights, options, [false; 3]).0
 }
 
-/// The loss, and its gradients for `[hidden, weight]` where `needed`.
+/// The loss, and its gradients for `[hidden, weight, bias]` where `needed`.
 pub(super) fn chunked_with_gradients<B: Kernels>(
     hidden: Tensor<B, 2>,
-    weight: Tensor<B, 2>,
+    head: Head<B>,
     targets: Tensor<B, 1, Int>,
     token_weights: Tensor<B, 1>,
     options: CrossEntropyOptions,
-    needed: [bool; 2],
+    needed: [bool; 3],
 ) -> (Tensor<B, 1>, Gradients<B>) {
     let [tokens, _] = hidden.dims();
     assert!(tokens > 0 && options.chunk_tokens > 0, "{tokens} tokens in chunks of {}", options.chunk_tokens);
     let with_gradient = needed.contains(&true);
     let mut sum: Option<Tensor<B, 1>> = None;
-    let mut grad_hidden = Vec::new();
-    let mut grad_weight: Option<Tensor<B, 2>> = None;
+    let mut gradients = Gradients { hidden: Vec::new(), weight: None, bias: None };
     for start in (0..tokens).step_by(options.chunk_tokens) {
         let length = options.chunk_tokens.min(tokens - start);
         let rows = hidden.clone().narrow(0, start, length);
-        let logits = Kernels::linear(rows.clone(), weight.clone(), None);
+        let logits = Kernels::linear(rows.clone(), head.weight.clone(), head.bias.clone());
+        let logits = soft_cap(logits, options.softcap);
+        let capped = options.softcap.filter(|_| with_gradient).map(|cap| (logits.clone(), cap));
         let chunk_targets = targets.clone().narrow(0, start, length);
         let chunk_weights = token_weights.clone().narrow(0, start, length);
         let loss = B::token_loss(logits, chunk_targets, chunk_weights, with_gradient);
-        sum = Some(sum.map_or_else(|| loss.sum.clone(), |sum| sum + loss.sum.clone()));
+        sum = add(sum, Some(loss.sum));
         if let Some(grad) = loss.logits_gradient {
-            let gradients = B::linear_backward(rows, weight.clone(), grad, [needed[0], needed[1], false]);
-            grad_hidden.extend(gradients.x);
-            grad_weight = match (grad_weight, gradients.weight) {
-                (Some(sum), Some(chunk)) => Some(sum + chunk),
-                (sum, chunk) => sum.or(chunk),
-            };
+            let grad = capped.map_or(grad.clone(), |(logits, cap)| {
+                let ratio = logits / cap;
+                grad * (ratio.clone() * ratio * -1.0 + 1.0)
+            });
+            gradients.add(B::linear_backward(rows, head.weight.clone(), grad, needed));
         }
     }
-    let grad_hidden = needed[0].then(|| match grad_hidden.len() {
-        1 => grad_hidden.remove(0),
-        _ => Tensor::cat(grad_hidden, 0),
-    });
-    (sum.expect("at least one chunk"), (grad_hidden, grad_weight))
+    (sum.expect("at least one chunk"), gradients)
+}
+
+/// Gradients of the loss, those for the hidden states chunk by chunk.
+#[derive(Debug, Clone)]
+pub(super) struct Gradients<B: Kernels> {
+    hidden: Vec<Tensor<B, 2>>,
+    weight: Option<Tensor<B, 2>>,
+    bias: Option<Tensor<B, 1>>,
+}
+
+impl<B: Kernels> Gradients<B> {
+    fn add(&mut self, chunk: LinearGradients<B>) {
+        self.hidden.extend(chunk.x);
+        self.weight = add(self.weight.take(), chunk.weight);
+        self.bias = add(self.bias.take(), chunk.bias);
+    }
+
+    /// Those for `[hidden, weight, bias]`, times `grad` `[1]`.
+    fn scaled(mut self, grad: Tensor<B, 1>) -> [Option<FloatTensor<B>>; 3] {
+        let hidden = match self.hidden.len() {
+            0 => None,
+            1 => self.hidden.pop(),
+            _ => Some(Tensor::cat(self.hidden, 0)),
+        };
+        let scale = |gradient: Tensor<B, 2>| float(gradient * grad.clone().unsqueeze());
+        [hidden.map(scale), self.weight.map(scale), self.bias.map(|bias| float(bias * grad.clone()))]
+    }
+}
+
+fn add<B: Kernels, const D: usize>(
+    sum: Option<Tensor<B, D>>,
+    part: Option<Tensor<B, D>>,
+) -> Option<Tensor<B, D>> {
+    match (sum, part) {
+        (Some(sum), Some(part)) => Some(sum + part),
+        (sum, part) => sum.or(part),
+    }
 }
 
 /// [`Kernels::token_loss`] in plain burn operations.
@@ -107,20 +157,35 @@ pub fn plain<B: Kernels>(
     TokenLoss { sum: losses.sum_dim(0).squeeze_dim(1), logits_gradient }
 }
 
-/// `linear_cross_entropy` under autodiff: inputs `[hidden, weight]`; keeps the finished gradients.
+/// `linear_cross_entropy` under autodiff: inputs `[hidden, weight, bias]`; keeps the finished gradients.
 #[derive(Debug)]
-pub(super) struct LinearCrossEntropy;
+pub(super) struct WithBias;
 
-impl<B: Kernels> Operation<B, 2> for LinearCrossEntropy {
+/// As [`WithBias`], for a head without one: inputs `[hidden, weight]`.
+#[derive(Debug)]
+pub(super) struct WithoutBias;
+
+impl<B: Kernels> Operation<B, 3> for WithBias {
     type Saved = Gradients<B>;
 
     fn backward(
-        (hidden, weight): Self::Saved,
+        gradients: Self::Saved,
+        grad: FloatTensor<B>,
+        _needed: [bool; 3],
+    ) -> [Option<FloatTensor<B>>; 3] {
+        gradients.scaled(tensor(grad))
+    }
+}
+
+impl<B: Kernels> Operation<B, 2> for WithoutBias {
+    type Saved = Gradients<B>;
+
+    fn backward(
+        gradients: Self::Saved,
         grad: FloatTensor<B>,
         _needed: [bool; 2],
     ) -> [Option<FloatTensor<B>>; 2] {
-        let grad: Tensor<B, 1> = tensor(grad);
-        let scaled = |gradient: Tensor<B, 2>| float(gradient * grad.clone().unsqueeze());
-        [hidden.map(scaled), weight.map(scaled)]
+        let [hidden, weight, _] = gradients.scaled(tensor(grad));
+        [hidden, weight]
     }
 }

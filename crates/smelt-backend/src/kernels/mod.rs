@@ -23,7 +23,7 @@ use burn::tensor::{Int, Tensor};
 pub use activation::Activation;
 pub use adamw::{AdamWState, AdamWStep};
 pub use attention::{AttentionGradients, AttentionOptions};
-pub use cross_entropy::{CrossEntropyOptions, TokenLoss};
+pub use cross_entropy::{CrossEntropyOptions, Head, TokenLoss, soft_cap};
 pub use layer_norm::LayerNormGradients;
 pub use linear::LinearGradients;
 pub use rms_norm::RmsNormGradients;
@@ -158,18 +158,19 @@ pub trait Kernels: Backend {
         attention::plain_backward(q, k, v, mask, output, grad, options)
     }
 
-    /// `sum_i token_weights[i] * -log softmax(hidden[i] weight^T)[targets[i]]`, of shape `[1]`.
+    /// `sum_i token_weights[i] * -log softmax(logits[i])[targets[i]]`, of shape `[1]`, where
+    /// `logits = hidden weight^T + bias`, soft-capped if the options say so.
     ///
-    /// `hidden` `[tokens, hidden]`, `weight` `[vocab, hidden]`, `targets` and `token_weights` `[tokens]`.
+    /// `hidden` `[tokens, hidden]`, `targets` and `token_weights` `[tokens]`.
     /// Logits exist for `options.chunk_tokens` positions at a time.
     fn linear_cross_entropy(
         hidden: Tensor<Self, 2>,
-        weight: Tensor<Self, 2>,
+        head: Head<Self>,
         targets: Tensor<Self, 1, Int>,
         token_weights: Tensor<Self, 1>,
         options: CrossEntropyOptions,
     ) -> Tensor<Self, 1> {
-        cross_entropy::chunked(hidden, weight, targets, token_weights, options)
+        cross_entropy::chunked(hidden, head, targets, token_weights, options)
     }
 
     /// Weighted cross-entropy of one chunk of logits `[tokens, vocab]`, with its gradient if `with_gradient`.

@@ -106,7 +106,7 @@ fn sources(args: &EstimateArgs) -> Sources<'_> {
 fn gather(config: &RunConfig, model: &ModelConfig, backend: Option<&str>) -> Estimate {
     let shape = training_shape(config);
     let needed = training(&model.decoder, shape);
-    let capacity = model.decoder.max_position_embeddings;
+    let capacity = model.decoder.context_length();
     let generation =
         InferenceShape { batch_size: 1, prompt_length: config.train.seq_length.min(capacity), capacity };
     let generation = inference(&model.decoder, generation);

@@ -76,7 +76,7 @@ fn gather(folder: &Path) -> Result<ModelFacts, CliError> {
         hidden_size: config.decoder.hidden_size,
         num_attention_heads: config.decoder.attention.num_attention_heads,
         vocab_size: config.decoder.vocab_size,
-        context: config.decoder.max_position_embeddings,
+        context: config.decoder.context_length(),
         tie_word_embeddings: config.decoder.tie_word_embeddings,
         tokenizer_vocab_size: tokenizer.map(|tokenizer| tokenizer.vocab_size()),
         size_bytes: folder_bytes(folder)?,

@@ -68,10 +68,10 @@ impl Job for LogitsJob {
         let (config, model) = load::<B>(&self.folder, &device)?;
         config.decoder.check_token_ids(&self.ids.values)?;
         let [batch, seq] = self.ids.shape;
-        self.ids.fits(config.decoder.max_position_embeddings)?;
+        self.ids.fits(config.decoder.context_length())?;
         let mut input = ForwardInput::new(int_tensor::<B, 2>(&self.ids.values, [batch, seq], &device));
         if let Some(mask) = &self.mask {
-            input.position_ids = Some(int_tensor::<B, 2>(&positions(mask), [batch, seq], &device));
+            input.position_ids = Some(positions(mask));
             let mask = mask.values.iter().map(|&keep| keep as f32).collect();
             input.attention_mask = Some(float_tensor::<B, 2>(mask, [batch, seq], &device));
         }

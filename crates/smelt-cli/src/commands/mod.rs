@@ -9,6 +9,7 @@ mod estimate;
 mod generate;
 mod info;
 mod logits;
+mod tokenizer;
 mod train;
 mod verify;
 
@@ -21,6 +22,7 @@ pub use estimate::EstimateArgs;
 pub use generate::GenerateArgs;
 pub use info::InfoArgs;
 pub use logits::LogitsArgs;
+pub use tokenizer::TokenizerArgs;
 pub use train::TrainArgs;
 pub use verify::VerifyArgs;
 
@@ -37,6 +39,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
         Command::Train(args) => train::run(&args, context),
         Command::Generate(args) => generate::run(&args, context),
         Command::Data(args) => data::run(&args, context),
+        Command::Tokenizer(args) => tokenizer::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Logits(args) => logits::run(&args, context),
         Command::Estimate(args) => estimate::run(&args, context),

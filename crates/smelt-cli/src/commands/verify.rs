@@ -4,8 +4,10 @@
 //! What no check reads is a failure that says so, so that a green table means that all was compared.
 
 mod causal;
+mod chat_template;
 mod checks;
 mod golden;
+mod tokenizer;
 mod training;
 
 use std::path::{Path, PathBuf};
@@ -27,11 +29,10 @@ Examples:
   smelt verify tests/golden/gpt2
   smelt verify tests/golden/* --backend ndarray";
 
-/// Files of a reference folder that some check reads.
-const KNOWN_FILES: [&str; 6] = [
+/// Files of a model's reference folder that some check reads.
+const KNOWN_FILES: [&str; 5] = [
     "config.json",
     "config_v5.json",
-    "meta.json",
     "golden.safetensors",
     "model.safetensors",
     "model.safetensors.index.json",
@@ -72,8 +73,16 @@ pub fn run(args: &VerifyArgs, context: &Context) -> Result<(), CliError> {
 
 fn verify(folder: &Path, backend: Name, checks: &mut Checks) -> Result<(), CliError> {
     let meta = read_meta(folder)?;
-    checks.unread("file", unknown_files(folder)?);
-    match meta["kind"].as_str() {
+    let kind = meta["kind"].as_str().map(str::to_owned);
+    let known: &[&str] = match kind.as_deref() {
+        Some("tokenizer") => &tokenizer::FILES,
+        Some("chat_template") => &chat_template::FILES,
+        _ => &KNOWN_FILES,
+    };
+    checks.unread("file", unknown_files(folder, known)?);
+    match kind.as_deref() {
+        Some("tokenizer") => tokenizer::verify(folder, checks),
+        Some("chat_template") => chat_template::verify(folder, checks),
         Some("causal") => {
             let golden = Golden::open(folder, meta)?;
             dispatch(backend, CausalJob { golden: &golden, checks })
@@ -93,13 +102,14 @@ fn verify(folder: &Path, backend: Name, checks: &mut Checks) -> Result<(), CliEr
     }
 }
 
-fn unknown_files(folder: &Path) -> Result<Vec<String>, CliError> {
+/// What lies in `folder` beside `meta.json` and the files `known` to the checks of its kind.
+fn unknown_files(folder: &Path, known: &[&str]) -> Result<Vec<String>, CliError> {
     let failed = |source| CliError::Io { action: "read", path: folder.to_owned(), source };
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
         let shard = name.starts_with("model-") && name.ends_with(".safetensors");
-        if !shard && !KNOWN_FILES.contains(&name.as_str()) {
+        if !shard && name != "meta.json" && !known.contains(&name.as_str()) {
             names.push(name);
         }
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use smelt_model::family::FAMILIES;
-use smelt_model::{ModelConfig, ModelError};
+use smelt_model::{ModelConfig, ModelError, SectionKey};
 
 use super::error::{BadValue, ConfigError};
 use super::settings::{Settings, shown};
@@ -42,18 +42,22 @@ impl ModelSection {
 
 /// Names of the section's keys, other names of the same key included.
 pub(super) fn names() -> Vec<&'static str> {
-    let shape =
-        FAMILIES.iter().flat_map(|family| family.section_keys).flat_map(|key| key.names.iter().copied());
+    let shape = section_keys().flat_map(|key| key.names.iter().copied());
     let mut names: Vec<&str> = ["path", "model_type"].into_iter().chain(shape).collect();
     names.sort_unstable();
     names.dedup();
     names
 }
 
+/// What the section may set, over all families.
+fn section_keys() -> impl Iterator<Item = &'static SectionKey> {
+    FAMILIES.iter().flat_map(|family| family.section_keys).copied().flatten()
+}
+
 /// Whether two names mean one setting.
 pub(super) fn same_key(a: &str, b: &str) -> bool {
     let together = |names: &[&str]| names.contains(&a) && names.contains(&b);
-    a == b || FAMILIES.iter().flat_map(|family| family.section_keys).any(|key| together(key.names))
+    a == b || section_keys().any(|key| together(key.names))
 }
 
 /// The configuration of the shape, or what is wrong with it, where the user wrote it.
@@ -62,7 +66,7 @@ pub(super) fn checked(section: &ModelSection, settings: &Settings) -> Result<Mod
     section.model_config().map_err(|error| placed(error, section, settings))
 }
 
-/// Comes before the family's own check because it can name the nearest width.
+/// Comes before the family's own check because it can name the nearest width; a width of heads of its own frees them.
 fn heads_share_width(section: &ModelSection, settings: &Settings) -> Result<(), ConfigError> {
     let find = |key| {
         written(section, key).and_then(|(name, value)| Some((name, value.as_u64().filter(|n| *n > 0)?)))
@@ -72,7 +76,7 @@ fn heads_share_width(section: &ModelSection, settings: &Settings) -> Result<(), 
     else {
         return Ok(());
     };
-    if width % heads == 0 {
+    if width % heads == 0 || section.shape.contains_key("head_dim") {
         return Ok(());
     }
     let (below, above) = (width / heads * heads, width.next_multiple_of(heads));
@@ -90,8 +94,8 @@ fn heads_share_width(section: &ModelSection, settings: &Settings) -> Result<(), 
 /// The entry that decides `key` of `config.json`, under whatever name it was given.
 fn written<'a>(section: &'a ModelSection, key: &str) -> Option<(&'a str, &'a Value)> {
     let decides = |name: &str| {
-        let keys = || FAMILIES.iter().flat_map(|family| family.section_keys);
-        same_key(name, key) || keys().any(|known| known.names.contains(&name) && known.writes.contains(&key))
+        let writes = |known: &SectionKey| known.names.contains(&name) && known.writes.contains(&key);
+        same_key(name, key) || section_keys().any(writes)
     };
     section.shape.iter().find(|(name, _)| decides(name)).map(|(name, value)| (name.as_str(), value))
 }

@@ -1,7 +1,7 @@
 //! Self-attention (Vaswani et al. 2017, arXiv:1706.03762), with grouped key and value heads.
 //!
-//! One path for full passes and cached ones. Knows nothing of positions and padding: those come as the
-//! additive mask of the pass.
+//! One path for full passes and cached ones, for all head counts, windows and caps. Knows nothing of
+//! positions and padding: those come as the rotations and the additive mask of the pass.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -9,18 +9,26 @@ use burn::tensor::backend::Backend;
 use smelt_backend::Kernels;
 use smelt_backend::kernels::AttentionOptions;
 
-use super::{Linear, Pass};
+use super::{Linear, Norm, Pass};
 use crate::cache::LayerCache;
-use crate::config::{AttentionConfig, DecoderConfig};
+use crate::config::{AttentionConfig, DecoderConfig, LayerConfig, Projections};
 
 /// The attention of one block.
 #[derive(Module, Debug)]
 pub struct Attention<B: Backend> {
-    /// Rows of the query heads, then the key heads, then the value heads.
-    qkv_proj: Linear<B>,
+    /// One matrix for all heads, or the three below.
+    qkv_proj: Option<Linear<B>>,
+    q_proj: Option<Linear<B>>,
+    k_proj: Option<Linear<B>>,
+    v_proj: Option<Linear<B>>,
+    /// Over the features of a head.
+    q_norm: Option<Norm<B>>,
+    k_norm: Option<Norm<B>>,
     o_proj: Linear<B>,
     #[module(skip)]
     config: AttentionConfig,
+    #[module(skip)]
+    layer: LayerConfig,
     #[module(skip)]
     scale: f64,
 }
@@ -29,16 +37,21 @@ impl<B: Backend> Attention<B> {
     /// For layer `layer` of `config`, without values.
     pub(crate) fn structure(config: &DecoderConfig, layer: usize, device: &B::Device) -> Self {
         let attention = config.attention;
-        let qkv_size = attention.query_size() + 2 * attention.key_value_size();
+        let (hidden, query, key_value) =
+            (config.hidden_size, attention.query_size(), attention.key_value_size());
+        let separate = attention.projections == Projections::Separate;
+        let projection = |size| Linear::structure(hidden, size, attention.qkv_bias, device);
+        let norm = || attention.query_key_norm.map(|norm| Norm::structure(norm, attention.head_dim, device));
         Self {
-            qkv_proj: Linear::structure(config.hidden_size, qkv_size, attention.qkv_bias, device),
-            o_proj: Linear::structure(
-                attention.query_size(),
-                config.hidden_size,
-                attention.output_bias,
-                device,
-            ),
+            qkv_proj: (!separate).then(|| projection(query + 2 * key_value)),
+            q_proj: separate.then(|| projection(query)),
+            k_proj: separate.then(|| projection(key_value)),
+            v_proj: separate.then(|| projection(key_value)),
+            q_norm: norm(),
+            k_norm: norm(),
+            o_proj: Linear::structure(query, hidden, attention.output_bias, device),
             config: attention,
+            layer: config.layers[layer],
             scale: attention.layer_scale(layer),
         }
     }
@@ -52,29 +65,61 @@ impl<B: Kernels> Attention<B> {
         pass: &Pass<B>,
         cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 2> {
-        let [q, k, v] = self.heads(self.qkv_proj.forward(x), pass);
+        let [q, k, v] = self.heads(x, pass);
+        let (mut q, mut k) = (normed(&self.q_norm, q), normed(&self.k_norm, k));
+        if let Some(rotary) = pass.rotary.get(self.layer.rotary) {
+            (q, k) = (rotary.apply(q), rotary.apply(k));
+        }
+        if let Some(scale) = &pass.query_scale {
+            q = q * scale.clone();
+        }
         let (k, v) = match cache {
             Some(cache) => cache.update(k, v),
             None => (k, v),
         };
-        let options =
-            AttentionOptions { scale: self.scale, causal: true, sliding_window: None, softcap: None };
+        let options = AttentionOptions {
+            scale: self.scale,
+            causal: true,
+            sliding_window: self.layer.sliding_window,
+            softcap: self.config.softcap,
+        };
         let mixed = Kernels::attention(q, k, v, pass.mask.clone(), options);
         let rows = pass.batch * pass.seq;
         self.o_proj.forward(mixed.swap_dims(1, 2).reshape([rows, self.config.query_size()]))
     }
 
-    /// The joined projection as `[batch, heads, seq, head_dim]` for query, key and value: views of it.
-    fn heads(&self, qkv: Tensor<B, 2>, pass: &Pass<B>) -> [Tensor<B, 4>; 3] {
-        let AttentionConfig { num_attention_heads, num_key_value_heads, head_dim, .. } = self.config;
-        let joined = num_attention_heads + 2 * num_key_value_heads;
-        let qkv = qkv.reshape([pass.batch, pass.seq, joined, head_dim]);
-        let counts = [num_attention_heads, num_key_value_heads, num_key_value_heads];
-        let mut first = 0;
-        counts.map(|count| {
-            let part = qkv.clone().narrow(2, first, count).swap_dims(1, 2);
-            first += count;
-            part
-        })
+    /// `x` as `[batch, heads, seq, head_dim]` for query, key and value.
+    fn heads(&self, x: Tensor<B, 2>, pass: &Pass<B>) -> [Tensor<B, 4>; 3] {
+        let AttentionConfig { num_attention_heads: heads, num_key_value_heads, head_dim, .. } = self.config;
+        let counts = [heads, num_key_value_heads, num_key_value_heads];
+        if let Some(qkv_proj) = &self.qkv_proj {
+            let qkv = qkv_proj.forward(x);
+            let [batch, seq] = [pass.batch, pass.seq];
+            return match self.config.projections {
+                Projections::Interleaved => {
+                    let qkv = qkv.reshape([batch, seq, heads, 3 * head_dim]);
+                    [0, 1, 2].map(|part| qkv.clone().narrow(3, part * head_dim, head_dim).swap_dims(1, 2))
+                }
+                _ => {
+                    let qkv = qkv.reshape([batch, seq, counts.iter().sum(), head_dim]);
+                    let starts = [0, heads, heads + num_key_value_heads];
+                    [0, 1, 2].map(|part| qkv.clone().narrow(2, starts[part], counts[part]).swap_dims(1, 2))
+                }
+            };
+        }
+        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
+        let part = |part: usize| {
+            let projection = projections[part].as_ref().expect("three projections where they are not one");
+            let shape = [pass.batch, pass.seq, counts[part], head_dim];
+            projection.forward(x.clone()).reshape(shape).swap_dims(1, 2)
+        };
+        [part(0), part(1), part(2)]
     }
+}
+
+/// Normalises each head's features of `x` `[batch, heads, seq, head_dim]`.
+fn normed<B: Kernels>(norm: &Option<Norm<B>>, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    let Some(norm) = norm else { return x };
+    let [batch, heads, seq, head_dim] = x.dims();
+    norm.forward(x.reshape([batch * heads * seq, head_dim])).reshape([batch, heads, seq, head_dim])
 }

@@ -1,4 +1,4 @@
-//! One transformer block: attention and feed-forward, each on a normed copy of the residual stream.
+//! One transformer block: attention and feed-forward, joined to the residual stream as its family does.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -6,9 +6,9 @@ use burn::tensor::backend::Backend;
 use smelt_backend::Kernels;
 
 use super::dropout::{DropoutStream, Site, dropout};
-use super::{Attention, Mlp, Norm};
+use super::{Attention, Experts, Mlp, Norm, Rotary, Routing};
 use crate::cache::LayerCache;
-use crate::config::DecoderConfig;
+use crate::config::{DecoderConfig, Residual};
 
 /// What all blocks of one forward pass share.
 #[derive(Debug, Clone)]
@@ -17,8 +17,12 @@ pub struct Pass<B: Backend> {
     pub batch: usize,
     /// New positions per sequence.
     pub seq: usize,
-    /// Added to the attention scores, `[batch, 1, 1, kv_len]`: 0 where a key may be seen.
+    /// Added to the attention scores, `[batch, 1, 1 or seq, kv_len]`: 0 where a key may be seen.
     pub mask: Option<Tensor<B, 4>>,
+    /// One for each kind of rotation that some layer uses.
+    pub rotary: Vec<Rotary<B>>,
+    /// Factor on the queries by position, `[1, 1, seq, 1]`.
+    pub query_scale: Option<Tensor<B, 4>>,
     /// Dropout of this pass; `None` drops nothing.
     pub dropout: Option<DropoutStream>,
 }
@@ -28,8 +32,16 @@ pub struct Pass<B: Backend> {
 pub struct Block<B: Backend> {
     input_layernorm: Norm<B>,
     self_attn: Attention<B>,
-    post_attention_layernorm: Norm<B>,
-    mlp: Mlp<B>,
+    /// On what the attention adds ([`Residual::Sandwich`]).
+    attention_output_layernorm: Option<Norm<B>>,
+    /// In front of the feed-forward part; without it, `input_layernorm` serves both.
+    post_attention_layernorm: Option<Norm<B>>,
+    mlp: Option<Mlp<B>>,
+    moe: Option<Experts<B>>,
+    /// On what the feed-forward part adds ([`Residual::Sandwich`]).
+    mlp_output_layernorm: Option<Norm<B>>,
+    #[module(skip)]
+    residual: Residual,
     #[module(skip)]
     layer: usize,
     #[module(skip)]
@@ -39,11 +51,19 @@ pub struct Block<B: Backend> {
 impl<B: Backend> Block<B> {
     /// Block number `layer` of `config`, without values.
     pub(crate) fn structure(config: &DecoderConfig, layer: usize, device: &B::Device) -> Self {
+        let norm = || Norm::structure(config.norm, config.hidden_size, device);
+        let sandwich = config.residual == Residual::Sandwich;
+        let one_norm = config.residual == Residual::Parallel { shared_norm: true };
+        let experts = config.experts.filter(|_| config.layers[layer].sparse);
         Self {
-            input_layernorm: Norm::structure(config.norm, config.hidden_size, device),
+            input_layernorm: norm(),
             self_attn: Attention::structure(config, layer, device),
-            post_attention_layernorm: Norm::structure(config.norm, config.hidden_size, device),
-            mlp: Mlp::structure(config, device),
+            attention_output_layernorm: sandwich.then(norm),
+            post_attention_layernorm: (!one_norm).then(norm),
+            mlp: experts.is_none().then(|| Mlp::structure(config.mlp, config.hidden_size, device)),
+            moe: experts.map(|experts| Experts::structure(config, experts, device)),
+            mlp_output_layernorm: sandwich.then(norm),
+            residual: config.residual,
             layer,
             residual_dropout: config.dropout.residual,
         }
@@ -51,17 +71,51 @@ impl<B: Backend> Block<B> {
 }
 
 impl<B: Kernels> Block<B> {
-    /// `[batch * seq, hidden]` -> the same. Depends on nothing but its arguments.
+    /// `[batch * seq, hidden]` -> the same, and how its experts shared the work if it has any.
+    ///
+    /// Depends on nothing but its arguments.
     pub fn forward(
         &self,
         x: Tensor<B, 2>,
         pass: &Pass<B>,
         cache: Option<&mut LayerCache<B>>,
-    ) -> Tensor<B, 2> {
+    ) -> (Tensor<B, 2>, Option<Routing<B>>) {
+        let normed = self.input_layernorm.forward(x.clone());
+        let attended = self.self_attn.forward(normed.clone(), pass, cache);
+        let attended = through(&self.attention_output_layernorm, attended);
+        let dropped = |x, site| dropout(x, self.residual_dropout, pass.dropout, site);
         let layer = self.layer;
-        let attended = self.self_attn.forward(self.input_layernorm.forward(x.clone()), pass, cache);
-        let x = x + dropout(attended, self.residual_dropout, pass.dropout, Site::Attention { layer });
-        let fed = self.mlp.forward(self.post_attention_layernorm.forward(x.clone()));
-        x + dropout(fed, self.residual_dropout, pass.dropout, Site::Mlp { layer })
+        let attended = dropped(attended, Site::Attention { layer });
+        let (x, fed) = match self.residual {
+            Residual::Sequential | Residual::Sandwich => {
+                let x = x + attended;
+                (x.clone(), through(&self.post_attention_layernorm, x))
+            }
+            Residual::Parallel { shared_norm: true } => (x + attended, normed),
+            Residual::Parallel { shared_norm: false } => {
+                (x.clone() + attended, through(&self.post_attention_layernorm, x))
+            }
+        };
+        let (fed, routing) = self.feed_forward(fed);
+        let fed = through(&self.mlp_output_layernorm, fed);
+        (x + dropped(fed, Site::Mlp { layer }), routing)
+    }
+
+    fn feed_forward(&self, x: Tensor<B, 2>) -> (Tensor<B, 2>, Option<Routing<B>>) {
+        match (&self.moe, &self.mlp) {
+            (Some(moe), _) => {
+                let (x, routing) = moe.forward(x);
+                (x, Some(routing))
+            }
+            (None, Some(mlp)) => (mlp.forward(x), None),
+            (None, None) => unreachable!("a block has a dense or a sparse feed-forward part"),
+        }
+    }
+}
+
+fn through<B: Kernels>(norm: &Option<Norm<B>>, x: Tensor<B, 2>) -> Tensor<B, 2> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
     }
 }

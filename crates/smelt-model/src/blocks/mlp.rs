@@ -1,4 +1,4 @@
-//! The feed-forward part of a block.
+//! The dense feed-forward part of a block.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -7,25 +7,31 @@ use smelt_backend::Kernels;
 use smelt_backend::kernels::Activation;
 
 use super::Linear;
-use crate::config::DecoderConfig;
+use crate::config::{Gate, MlpConfig};
 
-/// `down_proj(activation(up_proj(x)))`.
+/// `down_proj(activation(gate_proj(x)) * up_proj(x))`, or `down_proj(activation(up_proj(x)))` without a gate.
 #[derive(Module, Debug)]
 pub struct Mlp<B: Backend> {
-    up_proj: Linear<B>,
+    gate_proj: Option<Linear<B>>,
+    up_proj: Option<Linear<B>>,
+    /// Both in one matrix: rows of the gate first.
+    gate_up_proj: Option<Linear<B>>,
     down_proj: Linear<B>,
     #[module(skip)]
     activation: Activation,
 }
 
 impl<B: Backend> Mlp<B> {
-    /// For `config`, without values.
-    pub(crate) fn structure(config: &DecoderConfig, device: &B::Device) -> Self {
-        let (hidden, mlp) = (config.hidden_size, config.mlp);
+    /// Between `hidden` features, without values.
+    pub(crate) fn structure(config: MlpConfig, hidden: usize, device: &B::Device) -> Self {
+        let MlpConfig { intermediate_size, gate, bias, activation } = config;
+        let up = |size: usize| Linear::structure(hidden, size, bias, device);
         Self {
-            up_proj: Linear::structure(hidden, mlp.intermediate_size, mlp.bias, device),
-            down_proj: Linear::structure(mlp.intermediate_size, hidden, mlp.bias, device),
-            activation: mlp.activation,
+            gate_proj: (gate == Gate::Separate).then(|| up(intermediate_size)),
+            up_proj: (gate != Gate::Joined).then(|| up(intermediate_size)),
+            gate_up_proj: (gate == Gate::Joined).then(|| up(2 * intermediate_size)),
+            down_proj: Linear::structure(intermediate_size, hidden, bias, device),
+            activation,
         }
     }
 }
@@ -33,6 +39,25 @@ impl<B: Backend> Mlp<B> {
 impl<B: Kernels> Mlp<B> {
     /// `[rows, hidden]` -> the same.
     pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        self.down_proj.forward(Kernels::activation(self.up_proj.forward(x), self.activation))
+        self.down_proj.forward(self.inner(x))
+    }
+
+    /// What enters `down_proj`.
+    fn inner(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        if let Some(gate_up_proj) = &self.gate_up_proj {
+            let both = gate_up_proj.forward(x);
+            let size = both.dims()[1] / 2;
+            return Kernels::gated(
+                both.clone().narrow(1, 0, size),
+                both.narrow(1, size, size),
+                self.activation,
+            );
+        }
+        let up_proj = self.up_proj.as_ref().expect("an up projection where it is not joined with the gate");
+        let up = up_proj.forward(x.clone());
+        match &self.gate_proj {
+            Some(gate_proj) => Kernels::gated(gate_proj.forward(x), up, self.activation),
+            None => Kernels::activation(up, self.activation),
+        }
     }
 }

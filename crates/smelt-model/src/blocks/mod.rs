@@ -7,9 +7,11 @@ mod attention;
 mod block;
 pub(crate) mod dropout;
 mod embedding;
+mod experts;
 mod linear;
 mod mlp;
 mod norm;
+mod rotary;
 
 use burn::module::{Param, ParamId};
 use burn::tensor::Tensor;
@@ -19,9 +21,11 @@ pub use attention::Attention;
 pub use block::{Block, Pass};
 pub use dropout::DropoutStream;
 pub use embedding::Embedding;
+pub use experts::{Experts, Routing, load_balancing_loss};
 pub use linear::Linear;
 pub use mlp::Mlp;
 pub use norm::Norm;
+pub use rotary::Rotary;
 
 /// A parameter of `shape` on `device` without values: zeros if nobody gives it any.
 fn parameter<B: Backend, const D: usize>(shape: [usize; D], device: &B::Device) -> Param<Tensor<B, D>> {

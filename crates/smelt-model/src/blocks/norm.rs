@@ -39,7 +39,8 @@ impl<B: Kernels> Norm<B> {
             NormKind::LayerNorm { .. } => {
                 Kernels::layer_norm(x, self.weight.val(), self.bias.as_ref().map(Param::val), epsilon)
             }
-            NormKind::RmsNorm => Kernels::rms_norm(x, self.weight.val(), epsilon),
+            NormKind::RmsNorm { unit_offset: true } => Kernels::rms_norm(x, self.weight.val() + 1.0, epsilon),
+            NormKind::RmsNorm { unit_offset: false } => Kernels::rms_norm(x, self.weight.val(), epsilon),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod decoder;
 mod fields;
+mod rope;
 mod section;
 
 use std::fs;
@@ -10,9 +11,11 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 pub use decoder::{
-    AttentionConfig, DecoderConfig, DropoutConfig, MlpConfig, NormConfig, NormKind, Positions,
+    AttentionConfig, DecoderConfig, DropoutConfig, ExpertsConfig, Gate, HeadConfig, LayerConfig, MlpConfig,
+    NormConfig, NormKind, Positions, Projections, Residual,
 };
 pub use fields::Fields;
+pub use rope::{ROPE_KEYS, RopeKeys, rope, rope_of};
 pub use section::SectionKey;
 
 use crate::error::ModelError;

@@ -25,8 +25,17 @@ pub(super) fn complete(section: &Map<String, Value>) -> Result<Map<String, Value
     let mut raw = (family.from_scratch)();
     let mut written: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, value) in section.iter().filter(|(name, _)| *name != "model_type") {
-        let Some(key) = family.section_keys.iter().find(|key| key.names.contains(&name.as_str())) else {
-            let known = family.section_keys.iter().flat_map(|key| key.names).copied().chain(["model_type"]);
+        let Some(key) =
+            family.section_keys.iter().copied().flatten().find(|key| key.names.contains(&name.as_str()))
+        else {
+            let known = family
+                .section_keys
+                .iter()
+                .copied()
+                .flatten()
+                .flat_map(|key| key.names)
+                .copied()
+                .chain(["model_type"]);
             return Err(ModelError::UnknownKey { key: name.clone(), nearest: nearest(name, known) });
         };
         for target in key.writes {

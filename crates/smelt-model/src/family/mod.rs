@@ -3,7 +3,24 @@
 //! A family is one file: how its `config.json` describes a decoder, the exceptions of its name map, and
 //! how it starts from scratch. Adding one is that file, one line in [`FAMILIES`], and a golden folder.
 
-pub mod gpt2;
+mod experts;
+mod gemma;
+mod gemma2;
+mod gemma3_text;
+mod gpt2;
+mod gpt_neox;
+mod gptj;
+mod llama;
+mod mistral;
+mod mixtral;
+mod phi;
+mod phi3;
+mod qwen;
+mod qwen2;
+mod qwen2_moe;
+mod qwen3;
+mod qwen3_moe;
+mod standard;
 
 use serde_json::{Map, Value};
 
@@ -26,14 +43,31 @@ pub struct Family {
     pub names: NameMap,
     /// How a parameter starts in training from scratch.
     pub init: fn(&ParameterInfo, &DecoderConfig) -> Distribution,
-    /// What the `model` section of a run configuration may set.
-    pub section_keys: &'static [SectionKey],
+    /// What the `model` section of a run configuration may set, in groups that families share.
+    pub section_keys: &'static [&'static [SectionKey]],
     /// A complete `config.json` but for the sizes, for training from scratch.
     pub from_scratch: fn() -> Map<String, Value>,
 }
 
 /// All families, in the order they are asked.
-pub const FAMILIES: &[&Family] = &[&gpt2::FAMILY];
+pub const FAMILIES: &[&Family] = &[
+    &llama::FAMILY,
+    &mistral::FAMILY,
+    &mixtral::FAMILY,
+    &phi::FAMILY,
+    &phi3::FAMILY,
+    &qwen::FAMILY,
+    &qwen2::FAMILY,
+    &qwen2_moe::FAMILY,
+    &qwen3::FAMILY,
+    &qwen3_moe::FAMILY,
+    &gpt2::FAMILY,
+    &gptj::FAMILY,
+    &gpt_neox::FAMILY,
+    &gemma::FAMILY,
+    &gemma2::FAMILY,
+    &gemma3_text::FAMILY,
+];
 
 /// The family of a `config.json`, by `model_type`, else by `architectures`.
 ///

@@ -16,7 +16,7 @@ use crate::decoder::Decoder;
 use crate::error::{Differences, MisShaped, ModelError};
 use crate::parameters::{ParameterInfo, ParameterMapper};
 
-const HEAD_KEY: &str = "lm_head.weight";
+const HEAD_PATH: &str = "lm_head.weight";
 const EMBEDDING_PATH: &str = "embed_tokens.weight";
 
 /// Loads the model in `folder` onto `device`, in f32.
@@ -72,7 +72,8 @@ fn check(
             differences.mis_shaped.push(MisShaped { name: name.to_owned(), found: found.to_vec(), expected });
         }
     }
-    let tied_head = |name: &str| config.decoder.tie_word_embeddings && name == HEAD_KEY;
+    let head = config.family.names.key(HEAD_PATH);
+    let tied_head = |name: &str| config.decoder.tie_word_embeddings && name == head;
     let unexpected = checkpoint
         .names()
         .filter(|name| !used.contains(name) && !config.family.names.is_ignored(name) && !tied_head(name));
@@ -92,12 +93,13 @@ fn check_tied_head(
 ) -> Result<(), ModelError> {
     let embedding = parameters.iter().find(|info| info.path == EMBEDDING_PATH);
     let name = embedding.and_then(|info| name_in(config, checkpoint, info));
-    let (Some(head), Some(name)) = (checkpoint.file_of(HEAD_KEY), name) else { return Ok(()) };
+    let head_key = config.family.names.key(HEAD_PATH);
+    let (Some(head), Some(name)) = (checkpoint.file_of(&head_key), name) else { return Ok(()) };
     let Some(file) = checkpoint.file_of(name) else { return Ok(()) };
-    if !config.decoder.tie_word_embeddings || same_values(head, HEAD_KEY, file, name)? {
+    if !config.decoder.tie_word_embeddings || same_values(head, &head_key, file, name)? {
         return Ok(());
     }
-    Err(ModelError::TiedHeadDiffers { head: HEAD_KEY.to_owned(), embedding: name.to_owned() })
+    Err(ModelError::TiedHeadDiffers { head: head_key, embedding: name.to_owned() })
 }
 
 fn same_values(

@@ -66,7 +66,12 @@ fn skip<'s, 'a>(segments: &'s [&'a str], pattern: &str) -> Option<&'s [&'a str]>
 
 #[cfg(test)]
 mod tests {
-    use crate::family::gpt2;
+    use super::NameMap;
+    use crate::family::FAMILIES;
+
+    fn names(model_type: &str) -> NameMap {
+        FAMILIES.iter().find(|family| family.model_type == model_type).unwrap().names
+    }
 
     #[test]
     fn gpt2_paths_become_hub_names() {
@@ -81,18 +86,43 @@ mod tests {
             ("lm_head.weight", "lm_head.weight"),
         ];
         for (path, key) in cases {
-            assert_eq!(gpt2::FAMILY.names.key(path), key);
+            assert_eq!(names("gpt2").key(path), key);
         }
     }
 
     #[test]
+    fn what_gemma_2_calls_its_norms_is_not_renamed_twice() {
+        let cases = [
+            ("layers.0.attention_output_layernorm.weight", "model.layers.0.post_attention_layernorm.weight"),
+            ("layers.0.post_attention_layernorm.weight", "model.layers.0.pre_feedforward_layernorm.weight"),
+            ("layers.0.mlp_output_layernorm.weight", "model.layers.0.post_feedforward_layernorm.weight"),
+        ];
+        for (path, key) in cases {
+            assert_eq!(names("gemma2").key(path), key);
+        }
+    }
+
+    #[test]
+    fn heads_are_renamed_without_the_prefix() {
+        assert_eq!(names("gpt_neox").key("lm_head.weight"), "embed_out.weight");
+        assert_eq!(
+            names("mixtral").key("layers.1.moe.router.weight"),
+            "model.layers.1.block_sparse_moe.gate.weight"
+        );
+        assert_eq!(
+            names("mixtral").key("layers.1.moe.experts.3.up_proj.weight"),
+            "model.layers.1.block_sparse_moe.experts.3.w3.weight"
+        );
+    }
+
+    #[test]
     fn only_whole_segments_are_renamed() {
-        assert_eq!(gpt2::FAMILY.names.key("layers.0.q_norm.weight"), "transformer.h.0.q_norm.weight");
+        assert_eq!(names("gpt2").key("layers.0.q_norm.weight"), "transformer.h.0.q_norm.weight");
     }
 
     #[test]
     fn causal_mask_buffers_are_ignored_but_projection_biases_are_not() {
-        let names = gpt2::FAMILY.names;
+        let names = names("gpt2");
         assert!(names.is_ignored("h.0.attn.bias"));
         assert!(!names.is_ignored("h.0.attn.c_attn.bias"));
     }

@@ -4,7 +4,6 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use burn_autodiff::Autodiff;
-use smelt_backend::kernels::CrossEntropyOptions;
 use smelt_backend::{Kernels, float_tensor, int_tensor, to_host};
 use smelt_model::{Decoder, DropoutStream, ForwardInput, ParameterInfo, ParameterVisitor, load};
 use smelt_testkit::{Golden, Tolerance, backend_test};
@@ -35,14 +34,12 @@ fn gradients<B: Kernels>(device: &B::Device) {
     let ids = &batches.ids()[..batch * seq];
     let hidden = model.hidden(ForwardInput::new(int_tensor(ids, [batch, seq], device)));
     let rows = batch * (seq - 1);
-    let width = config.decoder.hidden_size;
     let targets: Vec<u32> = ids.chunks(seq).flat_map(|row| row[1..].to_vec()).collect();
-    let sum = Kernels::linear_cross_entropy(
-        hidden.narrow(1, 0, seq - 1).reshape([rows, width]),
-        model.head_weight(),
+    let sum = model.cross_entropy(
+        hidden.narrow(1, 0, seq - 1),
         int_tensor(&targets, [rows], device),
         float_tensor(vec![1.0 / rows as f32; rows], [rows], device),
-        CrossEntropyOptions { chunk_tokens: 50 },
+        50,
     );
     let gradients = sum.backward();
     let mut norms = GradientNorms { gradients: &gradients, norms: Vec::new() };

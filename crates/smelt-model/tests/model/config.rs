@@ -1,9 +1,12 @@
 //! Configurations: lossless, complete, and refused with the key, the value and what fits.
 
+use std::path::PathBuf;
+
 use serde_json::{Map, Value, json};
 use smelt_backend::kernels::Activation;
+use smelt_model::family::FAMILIES;
 use smelt_model::{ModelConfig, ModelError};
-use smelt_testkit::golden_folder;
+use smelt_testkit::Golden;
 
 fn gpt2(changes: Value) -> Result<ModelConfig, ModelError> {
     let mut config = json!({
@@ -20,17 +23,21 @@ fn section(section: Value) -> Result<ModelConfig, ModelError> {
     ModelConfig::from_section(&section)
 }
 
+/// `config.json` and `config_v5.json` of every decoder among the fixtures.
+fn both_spellings() -> Vec<[PathBuf; 2]> {
+    let folders = ["causal", "training"].into_iter().flat_map(Golden::of_kind).map(|golden| golden.folder);
+    let both = folders.map(|folder| ["config.json", "config_v5.json"].map(|file| folder.join(file)));
+    both.filter(|paths| paths.iter().all(|path| path.exists())).collect()
+}
+
 #[test]
 fn every_key_survives() {
-    for name in ["gpt2", "gpt2_noprefix", "train_gpt2"] {
-        for file in ["config.json", "config_v5.json"] {
-            let path = golden_folder(name).join(file);
-            let expected: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-            let config = ModelConfig::from_file(&path).unwrap();
-            assert_eq!(config.to_json(), expected);
-            let again: Value = serde_json::from_str(&config.to_json_text()).unwrap();
-            assert_eq!(again, expected);
-        }
+    for path in both_spellings().iter().flatten() {
+        let expected: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let config = ModelConfig::from_file(path).unwrap();
+        assert_eq!(config.to_json(), expected);
+        let again: Value = serde_json::from_str(&config.to_json_text()).unwrap();
+        assert_eq!(again, expected);
     }
     let config = gpt2(json!({"my_own_key": {"nested": [1, null, 2.5]}})).unwrap();
     assert_eq!(config.to_json()["my_own_key"], json!({"nested": [1, null, 2.5]}));
@@ -38,9 +45,36 @@ fn every_key_survives() {
 
 #[test]
 fn both_spellings_describe_the_same_decoder() {
-    for name in ["gpt2", "gpt2_noprefix", "train_gpt2"] {
-        let read = |file: &str| ModelConfig::from_file(&golden_folder(name).join(file)).unwrap().decoder;
-        assert_eq!(read("config.json"), read("config_v5.json"));
+    let both = both_spellings();
+    assert!(both.len() > 30, "{} fixtures", both.len());
+    for paths in both {
+        let [old, new] = paths.each_ref().map(|path| ModelConfig::from_file(path).unwrap().decoder);
+        assert_eq!(old, new, "{}", paths[0].display());
+    }
+}
+
+#[test]
+fn every_family_starts_from_scratch() {
+    for family in FAMILIES {
+        let mut sizes = json!({
+            "model_type": family.model_type, "vocab_size": 97, "d_model": 32, "n_layers": 3, "n_heads": 4,
+            "d_ff": 48, "max_seq_len": 64,
+        });
+        if family
+            .section_keys
+            .iter()
+            .copied()
+            .flatten()
+            .any(|key| key.names.contains(&"moe_intermediate_size"))
+        {
+            sizes["moe_intermediate_size"] = 24.into();
+        }
+        let config = section(sizes).unwrap();
+        assert_eq!(config.family.model_type, family.model_type);
+        assert_eq!(config.decoder.num_hidden_layers, 3);
+        assert_eq!(config.raw["architectures"], json!([family.architectures[0]]));
+        let again = ModelConfig::from_json(config.to_json()).unwrap();
+        assert_eq!(again.decoder, config.decoder, "{}", family.model_type);
     }
 }
 
@@ -54,9 +88,12 @@ fn families_are_found_by_type_or_architecture() {
     };
     assert_eq!(with("architectures", json!(["GPT2LMHeadModel"])).unwrap().family.model_type, "gpt2");
     let unknown = with("model_type", json!("gtp2")).unwrap_err().to_string();
-    assert_eq!(unknown, "model type `gtp2` is not supported (available: gpt2); did you mean `gpt2`?");
+    let available = FAMILIES.iter().map(|family| family.model_type).collect::<Vec<_>>().join(", ");
+    let expected =
+        format!("model type `gtp2` is not supported (available: {available}); did you mean `gpt2`?");
+    assert_eq!(unknown, expected);
     let absent = ModelConfig::from_json(sizes.clone()).unwrap_err().to_string();
-    assert_eq!(absent, "the model configuration lacks `model_type`, expected one of gpt2");
+    assert_eq!(absent, format!("the model configuration lacks `model_type`, expected one of {available}"));
     let list = ModelConfig::from_json(json!([])).unwrap_err().to_string();
     assert_eq!(list, "`config.json` is an array in the model configuration, expected a JSON object");
 }
@@ -110,8 +147,8 @@ fn values_that_do_not_fit_are_named() {
         ),
         (
             json!({"activation_function": "tanh"}),
-            "`activation_function` is \"tanh\" in the model configuration, expected one of gelu_new, \
-             gelu_pytorch_tanh, gelu, relu, silu, swish",
+            "`activation_function` is \"tanh\" in the model configuration, expected one of silu, swish, \
+             gelu_new, gelu_pytorch_tanh, gelu_fast, gelu, relu",
         ),
         (
             json!({"add_cross_attention": true}),
@@ -188,7 +225,8 @@ fn a_section_takes_hugging_face_names_and_refuses_the_rest() {
         with("d_model", json!(8)),
         "`hidden_size` and `d_model` in the model section mean the same, give one of them"
     );
-    assert_eq!(with("model_type", json!("lama")), "model type `lama` is not supported (available: gpt2)");
+    let unknown = with("model_type", json!("lama"));
+    assert!(unknown.ends_with("did you mean `llama`?"), "{unknown}");
     let empty = ModelConfig::from_section(&Map::new()).unwrap_err().to_string();
     assert_eq!(empty, "the model configuration lacks `n_embd`, expected a whole number from 1 to 131072");
 }

@@ -278,8 +278,9 @@ impl AddedTokens {
     fn new(tokens: &[AddedToken], composes: bool) -> Option<Option<Self>> {
         let simple = |token: &AddedToken| {
             let takes_neighbours = token.single_word || token.lstrip || token.rstrip;
+            let found_later = token.normalized && composes;
             let alike = token.normalized == tokens[0].normalized;
-            !takes_neighbours && alike && !(composes && token.normalized) && !token.content.is_empty()
+            alike && !(takes_neighbours || found_later || token.content.is_empty())
         };
         if !tokens.iter().all(simple) {
             return None;

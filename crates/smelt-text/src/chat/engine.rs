@@ -10,7 +10,7 @@ use std::io;
 use chrono::Local;
 use chrono::format::{Item, StrftimeItems};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Rest, Value, from_args};
+use minijinja::value::{Kwargs, Rest, Value, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, Output, State};
 
 use super::generation::{BLOCK_FILTER, generation_as_filter};
@@ -53,6 +53,9 @@ pub fn environment(source: &str) -> Result<Environment<'static>, Error> {
         to_json(&value, &JsonStyle::from_arguments(ensure_ascii, &arguments)?)
     });
     environment.add_filter("string", |value: Value| to_str(&value));
+    environment.add_test("sequence", |value: Value| {
+        matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String)
+    });
     // Tells blocks of `{% generation %}` only when spans are asked for; see `generation.rs`.
     environment.add_filter(BLOCK_FILTER, |text: Value| text);
     environment.add_function("raise_exception", raise_exception);
@@ -120,6 +123,10 @@ fn python_method(
                 let (suffix,): (&str,) = from_args(arguments)?;
                 return Ok(Value::from(text.strip_suffix(suffix).unwrap_or(text)));
             }
+            "title" => {
+                let () = from_args(arguments)?;
+                return Ok(Value::from(title(text)));
+            }
             "rsplit" => return split_from_the_end(text, arguments),
             "join" => {
                 let (items,): (Value,) = from_args(arguments)?;
@@ -130,6 +137,21 @@ fn python_method(
         }
     }
     minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
+}
+
+/// Every letter behind something that is no letter in upper case, the others in lower case.
+fn title(text: &str) -> String {
+    let mut titled = String::with_capacity(text.len());
+    let mut behind_letter = false;
+    for letter in text.chars() {
+        if behind_letter {
+            titled.extend(letter.to_lowercase());
+        } else {
+            titled.extend(letter.to_uppercase());
+        }
+        behind_letter = letter.is_alphabetic();
+    }
+    titled
 }
 
 fn split_from_the_end(text: &str, arguments: &[Value]) -> Result<Value, Error> {

@@ -73,6 +73,11 @@ impl Checks {
         self.push(check, None, None, note.is_none(), note);
     }
 
+    /// Passes if no difference was found; otherwise the note says which.
+    pub fn same(&mut self, check: &str, difference: Option<String>) {
+        self.push(check, None, None, difference.is_none(), difference);
+    }
+
     /// A failure to compare at all.
     pub fn fail(&mut self, check: &str, note: impl Into<String>) {
         self.push(check, None, None, false, Some(note.into()));

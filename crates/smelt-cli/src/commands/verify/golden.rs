@@ -23,10 +23,20 @@ pub struct Golden {
 /// # Errors
 /// [`CliError::Io`] or [`CliError::Json`].
 pub fn read_meta(folder: &Path) -> Result<Value, CliError> {
-    let path = folder.join("meta.json");
-    let text =
-        std::fs::read(&path).map_err(|source| CliError::Io { action: "read", path: path.clone(), source })?;
-    serde_json::from_slice(&text).map_err(|source| CliError::Json { path, source })
+    read_json(&folder.join("meta.json"))
+}
+
+/// The contents of a JSON file.
+///
+/// # Errors
+/// [`CliError::Io`] or [`CliError::Json`].
+pub fn read_json(path: &Path) -> Result<Value, CliError> {
+    let text = std::fs::read(path).map_err(|source| CliError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_json::from_slice(&text).map_err(|source| CliError::Json { path: path.to_owned(), source })
 }
 
 impl Golden {

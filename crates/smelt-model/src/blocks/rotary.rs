@@ -1,0 +1,48 @@
+//! Rotates queries and keys by the tables of a pass.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use smelt_backend::kernels::RotaryStyle;
+use smelt_backend::{Kernels, float_tensor};
+
+use crate::positions::PositionIds;
+use crate::rotary::{RopeLengths, RotaryConfig};
+
+/// Cosines and sines of one kind of rotation at the positions of a pass.
+#[derive(Debug, Clone)]
+pub struct Rotary<B: Backend> {
+    /// `[rows, seq, rotary_dim / 2]`, one row standing for all where positions are the same.
+    cos: Tensor<B, 3>,
+    sin: Tensor<B, 3>,
+    rotary_dim: usize,
+    style: RotaryStyle,
+}
+
+impl<B: Kernels> Rotary<B> {
+    pub(crate) fn new(
+        config: &RotaryConfig,
+        positions: &PositionIds,
+        lengths: RopeLengths,
+        device: &B::Device,
+    ) -> Self {
+        let (cos, sin) = config.tables(&positions.ids, lengths);
+        let shape = [positions.rows, positions.seq, config.rotary_dim / 2];
+        Self {
+            cos: float_tensor(cos, shape, device),
+            sin: float_tensor(sin, shape, device),
+            rotary_dim: config.rotary_dim,
+            style: config.style,
+        }
+    }
+
+    /// `x` `[batch, heads, seq, head_dim]` -> the same, with its leading features rotated.
+    pub fn apply(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let rotate = |x| Kernels::rotary(x, self.cos.clone(), self.sin.clone(), self.style);
+        let head_dim = x.dims()[3];
+        if self.rotary_dim == head_dim {
+            return rotate(x);
+        }
+        let rest = x.clone().narrow(3, self.rotary_dim, head_dim - self.rotary_dim);
+        Tensor::cat(vec![rotate(x.narrow(3, 0, self.rotary_dim)), rest], 3)
+    }
+}

@@ -18,6 +18,8 @@ use crate::batch::{Passage, check_sizes};
 
 /// Longest line that is read.
 const MAX_LINE_BYTES: usize = 64 << 20;
+/// What a line takes in memory beside its text, roughly.
+const LINE_BYTES: usize = 64;
 /// Text that is encoded at a time, on all cores.
 const GROUP_BYTES: usize = 8 << 20;
 
@@ -56,7 +58,7 @@ impl Examples {
         let (mut group, mut bytes) = (Vec::new(), 0);
         for line in Lines::new(BufReader::with_capacity(1 << 16, file), MAX_LINE_BYTES) {
             let (line, text) = line.map_err(DataError::io("read", path))?;
-            bytes += text.as_ref().map_or(0, String::len);
+            bytes += LINE_BYTES + text.as_ref().map_or(0, String::len);
             group.push((line, text));
             if bytes >= GROUP_BYTES {
                 reading.take_group(take(&mut group))?;

@@ -21,5 +21,5 @@ pub use encoding::OnInvalidUtf8;
 pub use input::Input;
 pub use kind::FileKind;
 pub(crate) use kind::is_for_bash;
-pub use read::{OnBadInput, ReadOptions};
+pub use read::{OnBadLine, ReadOptions};
 pub use removed::{Reason, Removal, Removed, Step};

@@ -147,6 +147,14 @@ pub enum DataError {
         /// Ids must be below it.
         vocab_size: usize,
     },
+    /// The index of a shard's documents does not fit the shard.
+    #[error("`{}` {reason}", path.display())]
+    BadDocumentIndex {
+        /// The index.
+        path: PathBuf,
+        /// What it has and what was expected.
+        reason: String,
+    },
     /// A shard is too short for one training window.
     #[error("`{}` has {found} tokens, expected at least {needed} (`seq_length` {seq_length} and one more)", path.display())]
     TooFewTokens {

@@ -12,12 +12,13 @@ mod seed;
 mod sift;
 
 pub use batch::{EvalBatches, Permutation, Sampler, TokenBatch};
-pub use corpus::{FileKind, Input, OnBadInput, OnInvalidUtf8, ReadOptions, Reason, Removal, Removed, Step};
+pub use corpus::{FileKind, Input, OnBadLine, OnInvalidUtf8, ReadOptions, Reason, Removal, Removed, Step};
 pub use error::DataError;
 pub use prepared::{
-    FilterMeta, InputTally, META_FILE, META_VERSION, Meta, Preparation, PrepareOptions, PrepareProgress,
-    Prepared, ShardMeta, SourceMeta, SplitRule, StageDurations, TRAIN_DOCUMENTS_FILE, TRAIN_FILE, Tally,
-    TokenDtype, TokenShard, VAL_DOCUMENTS_FILE, VAL_FILE, prepare,
+    Bucket, DocumentIndex, FilterMeta, FolderCheck, InputTally, Lengths, META_FILE, META_VERSION, Meta,
+    Preparation, PrepareOptions, PrepareProgress, Prepared, ShardMeta, ShardStatistics, SourceMeta,
+    SplitRule, StageDurations, Statistics, TRAIN_DOCUMENTS_FILE, TRAIN_FILE, Tally, TokenDtype, TokenShard,
+    VAL_DOCUMENTS_FILE, VAL_FILE, prepare, verify_folder,
 };
 pub use seed::{derive_seed, mix};
 pub use sift::{Dedup, Recipe, Scrubbed, SizeLimits};

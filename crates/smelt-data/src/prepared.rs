@@ -5,6 +5,7 @@
 //! index is little-endian u64: the token at which each document begins, and the number of tokens.
 
 mod assemble;
+mod documents;
 mod gather;
 mod meta;
 mod open;
@@ -13,10 +14,13 @@ mod segment;
 mod shard;
 mod split;
 mod stages;
+mod statistics;
 mod tally;
 mod tokenize;
+mod verify;
 mod work;
 
+pub use documents::DocumentIndex;
 pub use meta::{
     FilterMeta, META_FILE, META_VERSION, Meta, ShardMeta, SourceMeta, TRAIN_DOCUMENTS_FILE, TRAIN_FILE,
     TokenDtype, VAL_DOCUMENTS_FILE, VAL_FILE,
@@ -25,4 +29,6 @@ pub use open::Prepared;
 pub use prepare::{Preparation, PrepareOptions, PrepareProgress, StageDurations, prepare};
 pub use shard::TokenShard;
 pub use split::SplitRule;
+pub use statistics::{Bucket, Lengths, ShardStatistics, Statistics};
 pub use tally::{InputTally, Tally};
+pub use verify::{FolderCheck, verify_folder};

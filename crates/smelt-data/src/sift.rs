@@ -24,7 +24,7 @@ pub use recipe::{Recipe, SizeLimits};
 pub use secrets::Scrubbed;
 
 use crate::corpus::{Content, Decoded, Form, Item, Position, RawDocument, decode, normalized, record_text};
-use crate::{DataError, FileKind, OnBadInput, ReadOptions, Reason};
+use crate::{DataError, FileKind, OnBadLine, ReadOptions, Reason};
 
 /// How to sift.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +142,7 @@ fn decoded(raw: RawDocument, options: &SiftOptions) -> Result<Decoded, Rejection
         }),
         Form::JsonLine => match parse_record(&raw.bytes, options) {
             Ok(text) => Ok(Decoded { text: normalized(text), repaired: false }),
-            Err(reason) if options.read.bad_input == OnBadInput::Skip => {
+            Err(reason) if options.read.bad_input == OnBadLine::Skip => {
                 Err(Rejection::Explained(Reason::BadRecord, reason))
             }
             Err(reason) => {

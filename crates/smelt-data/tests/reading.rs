@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use smelt_data::{
-    DataError, Dedup, FileKind, Input, OnBadInput, OnInvalidUtf8, Preparation, PrepareOptions, ReadOptions,
+    DataError, Dedup, FileKind, Input, OnBadLine, OnInvalidUtf8, Preparation, PrepareOptions, ReadOptions,
     Reason, Removed, prepare,
 };
 
@@ -201,7 +201,7 @@ fn a_bad_record_is_an_error_or_counted() {
         let error = message(folder.path(), read_with(folder.path(), ReadOptions::default()));
         assert!(error.starts_with(&format!("`data.jsonl` line 3: {reason}")), "{name}: {error}");
 
-        let skip = ReadOptions { bad_input: OnBadInput::Skip, ..ReadOptions::default() };
+        let skip = ReadOptions { bad_input: OnBadLine::Skip, ..ReadOptions::default() };
         let done = read_with(folder.path(), skip).unwrap();
         assert_eq!(counts(&done.tally.removed), [(Reason::BadRecord, 1)]);
         let example = &done.tally.removed.examples(Reason::BadRecord)[0];
@@ -230,7 +230,7 @@ fn damaged_files_are_errors_or_counted() {
         let folder = folder(&[(name, bytes), ("z.txt", b"whole")]);
         let error = message(folder.path(), read_with(folder.path(), ReadOptions::default()));
         assert!(error.starts_with(&format!("cannot read `{name}`: ")), "{error}");
-        let skip = ReadOptions { bad_input: OnBadInput::Skip, ..ReadOptions::default() };
+        let skip = ReadOptions { bad_input: OnBadLine::Skip, ..ReadOptions::default() };
         let done = read_with(folder.path(), skip).unwrap();
         assert_eq!(texts(&done), ["whole"], "{name}");
         assert_eq!(counts(&done.tally.removed), [(Reason::Damaged, 1)]);

@@ -26,7 +26,7 @@ fn write_corpus(folder: &Path) -> Input {
 }
 
 fn options() -> PrepareOptions {
-    PrepareOptions { vocab_size: 400, segment_bytes: 5000, ..PrepareOptions::default() }
+    PrepareOptions { vocab_size: 400, segment_bytes: 9000, ..PrepareOptions::default() }
 }
 
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -54,7 +54,7 @@ fn prepare_until(input: &Input, output: &Path, stop: usize) -> (bool, Option<Tal
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(8))]
+    #![proptest_config(ProptestConfig::with_cases(5))]
 
     #[test]
     fn going_on_gives_the_files_of_an_uninterrupted_run(stops in prop::collection::vec(0_usize..12, 1..5)) {

@@ -30,7 +30,7 @@ pub struct ReadOptions {
     /// What to do about text that is not UTF-8.
     pub invalid_utf8: OnInvalidUtf8,
     /// What to do about bad records and damaged files.
-    pub bad_input: OnBadInput,
+    pub bad_input: OnBadLine,
     /// Longer files are cut into parts at line ends; longer lines are left out.
     pub max_document_bytes: usize,
 }
@@ -38,7 +38,7 @@ pub struct ReadOptions {
 /// What to do about a record without a text, or a file that is cut or broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum OnBadInput {
+pub enum OnBadLine {
     /// Stop with an error that names file and line.
     Fail,
     /// Leave it out and count it.
@@ -51,7 +51,7 @@ impl Default for ReadOptions {
             kinds: Vec::new(),
             text_field: "text".to_owned(),
             invalid_utf8: OnInvalidUtf8::Skip,
-            bad_input: OnBadInput::Fail,
+            bad_input: OnBadLine::Fail,
             max_document_bytes: 16 << 20,
         }
     }
@@ -250,7 +250,7 @@ impl<'i> Reader<'i> {
         let (label, content) = match open.next_content(self.options) {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(None),
-            Err(damage) if self.options.bad_input == OnBadInput::Fail => {
+            Err(damage) if self.options.bad_input == OnBadLine::Fail => {
                 let path = open.path.to_path_buf();
                 return Err(DataError::BadFile { path, reason: damage });
             }
@@ -352,7 +352,7 @@ impl OpenFile {
             }
         };
         if form == Form::JsonLine
-            && options.bad_input == OnBadInput::Fail
+            && options.bad_input == OnBadLine::Fail
             && matches!(content, Content::Removed { .. })
         {
             let limit = options.max_document_bytes;

@@ -69,8 +69,7 @@ impl TokenShard {
     /// If `range` reaches past [`TokenShard::len`].
     pub fn get(&self, range: Range<usize>) -> Vec<u32> {
         assert!(range.end <= self.len, "tokens {range:?} of a shard of {}", self.len);
-        let size = self.dtype.bytes();
-        let bytes = &self.bytes()[range.start * size..range.end * size];
+        let bytes = self.raw(range);
         match self.dtype {
             TokenDtype::U16 => {
                 let (ids, _) = bytes.as_chunks();
@@ -98,6 +97,12 @@ impl TokenShard {
         format!("{:x}", Sha256::digest(self.bytes()))
     }
 
+    /// The bytes of the ids of `range`.
+    pub(crate) fn raw(&self, range: Range<usize>) -> &[u8] {
+        let size = self.dtype.bytes();
+        &self.bytes()[range.start * size..range.end * size]
+    }
+
     fn bytes(&self) -> &[u8] {
         self.map.as_ref().map_or(&[], |map| map)
     }
@@ -110,8 +115,9 @@ impl fmt::Debug for TokenShard {
     }
 }
 
+/// Maps a file of a prepared folder.
 #[allow(unsafe_code)]
-fn map(file: &File) -> std::io::Result<Mmap> {
+pub fn map(file: &File) -> std::io::Result<Mmap> {
     // SAFETY: shards are replaced by renaming, never changed in place, so the mapped bytes stay as they
     // are. Somebody else truncating the file would end the process by a signal, as with any mapping.
     unsafe { Mmap::map(file) }

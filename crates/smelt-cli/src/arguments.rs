@@ -5,8 +5,8 @@
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    BackendsArgs, BenchArgs, CompletionsArgs, DoctorArgs, EstimateArgs, GenerateArgs, InfoArgs, LogitsArgs,
-    TrainArgs, VerifyArgs,
+    BackendsArgs, BenchArgs, CompletionsArgs, DataArgs, DoctorArgs, EstimateArgs, GenerateArgs, InfoArgs,
+    LogitsArgs, TrainArgs, VerifyArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -54,6 +54,8 @@ pub struct GlobalOptions {
 pub enum Command {
     /// Train a model; without arguments, the quick start
     Train(Box<TrainArgs>),
+    /// Prepare text to train on, and look into what was prepared
+    Data(DataArgs),
     /// Complete a prompt
     Generate(GenerateArgs),
     /// Check a model against reference outputs

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "cli/data.rs"]
+mod data;
 #[path = "cli/faults.rs"]
 mod faults;
 #[path = "cli/flags.rs"]

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -147,7 +147,7 @@ enum Pieces {
     Parts(Parts<Box<dyn Read + Send>>),
     Lines(Lines<Box<dyn Read + Send>>),
     Rows {
-        rows: Rows,
+        rows: Box<Rows>,
         row: u64,
     },
     /// A file that its decoder refuses, and why.
@@ -240,7 +240,7 @@ impl<'i> Reader<'i> {
             Layout::Parquet => {
                 File::open(path)?;
                 let rows = Rows::open(path, &self.options.text_field).map_err(Refusal::Damage)?;
-                Ok((Pieces::Rows { rows, row: 0 }, None))
+                Ok((Pieces::Rows { rows: Box::new(rows), row: 0 }, None))
             }
         }
     }
@@ -413,11 +413,7 @@ fn entry_bytes(entry: &Entry<'_>) -> u64 {
     match entry {
         Entry::Walked(Step::File(file)) => file.metadata.len(),
         Entry::Walked(_) => 0,
-        Entry::Stdin(path) => file_bytes(path),
+        Entry::Stdin(path) => path.metadata().map_or(0, |metadata| metadata.len()),
         Entry::Text { text, .. } => text.len() as u64,
     }
-}
-
-fn file_bytes(path: &PathBuf) -> u64 {
-    path.metadata().map_or(0, |metadata| metadata.len())
 }

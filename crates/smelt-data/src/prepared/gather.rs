@@ -27,6 +27,14 @@ const MAX_KEYS: usize = 2 << 20;
 /// the fingerprints of one segment.
 const SEGMENT_DOCUMENTS: u64 = 100_000;
 
+/// What was gathered.
+pub struct Gathered {
+    /// Counts of all segments.
+    pub tally: Tally,
+    /// What was read by this process, in bytes.
+    pub read_bytes: u64,
+}
+
 /// Brings the segments in `work` up to the end of `files`; counts them all.
 pub fn gather(
     files: Files<'_>,
@@ -34,16 +42,19 @@ pub fn gather(
     work: &WorkFolder,
     options: &PrepareOptions,
     observer: &mut Observer<'_>,
-) -> Result<Tally, DataError> {
+) -> Result<Gathered, DataError> {
     let mut gathering = Gathering::resume(work, total_bytes, options, observer)?;
+    let before = gathering.total.read_bytes;
     if gathering.is_done {
-        return Ok(gathering.total);
+        return Ok(Gathered { tally: gathering.total, read_bytes: 0 });
     }
     let sifting = options.sifting();
     let reader = Reader::new(files, &sifting.read, gathering.next)?;
     let batches = Batches { reader };
     in_stages(batches, |batch| sift_batch(batch, &sifting), |batch| gathering.take(batch))?;
-    gathering.finish()
+    gathering.close(true)?;
+    let read_bytes = gathering.total.read_bytes - before;
+    Ok(Gathered { tally: gathering.total, read_bytes })
 }
 
 fn sift_batch(
@@ -186,10 +197,5 @@ impl<'a, 'o> Gathering<'a, 'o> {
         self.kept.settle(self.work.segment(self.segments).keys());
         self.segments += 1;
         Ok(())
-    }
-
-    fn finish(mut self) -> Result<Tally, DataError> {
-        self.close(true)?;
-        Ok(self.total)
     }
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use smelt_text::{BpeTraining, TextError, Tokenizer};
 
 use super::assemble::assemble;
-use super::gather::gather;
+use super::gather::{Gathered, gather};
 use super::tally::Tally;
 use super::tokenize::{encode_segments, learn_tokenizer, load_tokenizer};
 use super::work::WorkFolder;
@@ -164,7 +164,11 @@ pub struct Preparation {
     pub prepared: Prepared,
     /// What became of the documents.
     pub tally: Tally,
-    /// What this process spent on it.
+    /// What was read by this process: all, unless an interrupted preparation went on.
+    pub read_bytes: u64,
+    /// Text that was encoded by this process, in bytes.
+    pub encoded_bytes: u64,
+    /// Time that this process spent on it.
     pub durations: StageDurations,
 }
 
@@ -228,8 +232,12 @@ pub fn prepare(
     let hash = given.as_ref().map(Tokenizer::sha256);
     work.adopt(&options.plan(inputs, &catalogue, hash.as_deref()))?;
 
-    let tally = gather(files(), catalogue.total_bytes, &work, options, &mut observer)?;
+    let Gathered { tally, read_bytes } =
+        gather(files(), catalogue.total_bytes, &work, options, &mut observer)?;
     if tally.kept_documents == 0 {
+        work.remove()?;
+        // Only if there is nothing else in it.
+        let _ = fs::remove_dir(output);
         return Err(no_documents(inputs, &tally));
     }
     observer.tell(PrepareProgress::Sifted { tally: &tally })?;
@@ -239,13 +247,13 @@ pub fn prepare(
         None => learn_tokenizer(&work, &tally, options.vocab_size, &mut observer)?,
     };
     let learning = lap();
-    encode_segments(&work, &tokenizer, &tally, options, &mut observer)?;
+    let encoded_bytes = encode_segments(&work, &tokenizer, &tally, options, &mut observer)?;
     let encoding = lap();
     assemble(&work, output, &tokenizer, inputs, &tally, options)?;
     let prepared = Prepared::open(output)?;
     work.remove()?;
     let durations = StageDurations { gathering, tokenizer: learning, encoding, writing: lap() };
-    Ok(Preparation { prepared, tally, durations })
+    Ok(Preparation { prepared, tally, read_bytes, encoded_bytes, durations })
 }
 
 fn no_documents(inputs: &[Input], tally: &Tally) -> DataError {

@@ -76,14 +76,14 @@ impl Iterator for Texts {
     }
 }
 
-/// Encodes those segments of `work` that are not encoded yet.
+/// Encodes those segments of `work` that are not encoded yet; says how much text that was, in bytes.
 pub fn encode_segments(
     work: &WorkFolder,
     tokenizer: &Tokenizer,
     tally: &Tally,
     options: &PrepareOptions,
     observer: &mut Observer<'_>,
-) -> Result<(), DataError> {
+) -> Result<u64, DataError> {
     let mut encoding = Encoding {
         tokenizer: tokenizer.with_special_tokens_as_text(),
         end_of_text: tokenizer.end_of_text(),
@@ -94,6 +94,7 @@ pub fn encode_segments(
         total_bytes: tally.kept_bytes,
         tokens: 0,
     };
+    let mut encoded_bytes = 0;
     for (segment, record) in work.finished()? {
         if let Some(done) = segment.tokens_record()? {
             encoding.done_bytes += record.tally.kept_bytes;
@@ -101,8 +102,9 @@ pub fn encode_segments(
             continue;
         }
         encoding.encode(&segment, observer)?;
+        encoded_bytes += record.tally.kept_bytes;
     }
-    Ok(())
+    Ok(encoded_bytes)
 }
 
 struct Encoding {

@@ -11,7 +11,7 @@ use crate::table::{Align, facts, render};
 
 /// The report as a JSON record.
 pub fn record(done: &Preparation) -> Value {
-    let Preparation { prepared, tally, durations } = done;
+    let Preparation { prepared, tally, durations, .. } = done;
     let removed: Vec<Value> = tally
         .removed
         .iter()
@@ -29,15 +29,15 @@ pub fn record(done: &Preparation) -> Value {
         "read_seconds": durations.gathering.as_secs_f64(),
         "tokenizer_seconds": durations.tokenizer.as_secs_f64(),
         "encode_seconds": durations.encoding.as_secs_f64(),
-        "read_mb_per_second": speed(tally.read_bytes, durations.gathering),
-        "encode_mb_per_second": speed(tally.kept_bytes, durations.encoding),
+        "read_mb_per_second": speed(done.read_bytes, durations.gathering),
+        "encode_mb_per_second": speed(done.encoded_bytes, durations.encoding),
         "peak_memory_bytes": memory::process_peak_bytes(),
     })
 }
 
 /// The report for people.
 pub fn page(done: &Preparation) -> String {
-    let Preparation { prepared, tally, durations } = done;
+    let Preparation { prepared, tally, durations, .. } = done;
     let meta = &prepared.meta;
     let shard = |documents: u64, tokens: u64| format!("{documents} documents, {} tokens", count(tokens));
     let total = durations.gathering + durations.tokenizer + durations.encoding + durations.writing;
@@ -97,11 +97,11 @@ fn scrubbed(tally: &Tally) -> String {
 }
 
 fn speeds(done: &Preparation) -> String {
-    let Preparation { tally, durations, .. } = done;
+    let durations = &done.durations;
     format!(
         "read {:.1} MB/s, tokenized {:.1} MB/s",
-        speed(tally.read_bytes, durations.gathering),
-        speed(tally.kept_bytes, durations.encoding)
+        speed(done.read_bytes, durations.gathering),
+        speed(done.encoded_bytes, durations.encoding)
     )
 }
 

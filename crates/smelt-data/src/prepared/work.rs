@@ -6,6 +6,8 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use smelt_text::{AtomicFile, write_atomically};
 
@@ -14,6 +16,9 @@ use crate::DataError;
 
 /// Name of the work folder in the output.
 const WORK_FOLDER: &str = ".prepare";
+
+/// How long a lock is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The work folder, held by this process.
 #[derive(Debug)]
@@ -33,12 +38,10 @@ impl WorkFolder {
         fs::create_dir_all(&path).map_err(DataError::io("create", &path))?;
         let lock_path = path.join("lock");
         let lock = File::create(&lock_path).map_err(DataError::io("create", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(DataError::Busy { folder: output.to_owned() }),
-            // A file system without locks: two processes are then not noticed.
-            Err(TryLockError::Error(_)) => Ok(Self { path, _lock: lock }),
+        if is_locked_elsewhere(&lock) {
+            return Err(DataError::Busy { folder: output.to_owned() });
         }
+        Ok(Self { path, _lock: lock })
     }
 
     /// Where standard input is spooled.
@@ -115,6 +118,20 @@ impl WorkFolder {
 
     fn segments(&self) -> PathBuf {
         self.path.join("segments")
+    }
+}
+
+/// Tries to lock `file`. A process that was killed holds its lock until the system has cleared it away, so
+/// this takes a moment to be sure.
+fn is_locked_elsewhere(file: &File) -> bool {
+    let give_up = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < give_up => thread::sleep(LOCK_PATIENCE / 60),
+            Err(TryLockError::WouldBlock) => return true,
+            // A file system without locks: a second process is then not noticed.
+            Ok(()) | Err(TryLockError::Error(_)) => return false,
+        }
     }
 }
 

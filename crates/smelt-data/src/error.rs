@@ -22,7 +22,7 @@ pub enum DataError {
         source: io::Error,
     },
     /// The inputs hold no text.
-    #[error("no documents in {inputs} (removed: {removed})")]
+    #[error("no documents in {inputs} (removed: {removed}{})", removed.first_example())]
     NoDocuments {
         /// The inputs, each in backticks.
         inputs: String,

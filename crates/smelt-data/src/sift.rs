@@ -53,6 +53,8 @@ pub struct Origin {
     /// A path, `PATH:LINE`, or a given name; with an explanation where one is needed.
     pub source: String,
     /// Its length as it was found.
+    pub bytes: u64,
+    /// What of that was read.
     pub read_bytes: u64,
     /// How much of the files was read up to here, in bytes of the disk.
     pub passed_bytes: u64,
@@ -80,10 +82,14 @@ pub struct Candidate {
 /// [`DataError::BadLine`] for a record without a text, if those are not to be skipped.
 pub fn sift(item: Item, options: &SiftOptions) -> Result<Sifted, DataError> {
     let Item { input, next, mut source, content, passed_bytes } = item;
-    let (read_bytes, outcome) = match content {
-        Content::Removed { reason, bytes } => (bytes, Outcome::Removed(reason)),
+    let (bytes, read_bytes, outcome) = match content {
+        Content::Removed { reason, bytes } => {
+            // The rest is told by a name or the first bytes.
+            let is_read = matches!(reason, Reason::LongLine | Reason::TooLarge);
+            (bytes, if is_read { bytes } else { 0 }, Outcome::Removed(reason))
+        }
         Content::Raw(raw) => {
-            let read_bytes = raw.bytes.len() as u64;
+            let bytes = raw.bytes.len() as u64;
             let outcome = match examine(raw, options) {
                 Ok(candidate) => Outcome::Kept(candidate),
                 Err(Rejection::Removed(reason)) => Outcome::Removed(reason),
@@ -93,10 +99,10 @@ pub fn sift(item: Item, options: &SiftOptions) -> Result<Sifted, DataError> {
                 }
                 Err(Rejection::Fatal(error)) => return Err(error),
             };
-            (read_bytes, outcome)
+            (bytes, bytes, outcome)
         }
     };
-    Ok(Sifted { origin: Origin { input, next, source, read_bytes, passed_bytes }, outcome })
+    Ok(Sifted { origin: Origin { input, next, source, bytes, read_bytes, passed_bytes }, outcome })
 }
 
 /// Why a document is not kept.

@@ -297,7 +297,11 @@ fn a_folder_without_text_says_what_it_holds() {
     let folder = folder(&[("a.bin", b"\0"), ("b.zip", b"x")]);
     let error = read_with(folder.path(), ReadOptions::default()).unwrap_err().to_string();
     let input = folder.path().join("in");
-    assert_eq!(error, format!("no documents in `{}` (removed: 1 archives, 1 binary)", input.display()));
+    let folder_name = input.display();
+    let expected = format!(
+        "no documents in `{folder_name}` (removed: 1 archives, 1 binary; first `{folder_name}/b.zip`)"
+    );
+    assert_eq!(error, expected);
     fs::remove_dir_all(&input).unwrap();
     fs::create_dir(&input).unwrap();
     let error = read_with(folder.path(), ReadOptions::default()).unwrap_err().to_string();

@@ -188,6 +188,12 @@ impl Removed {
         self.reasons.get(&reason).map_or(&[], |removal| &removal.examples)
     }
 
+    /// The first example there is, as the end of a message.
+    pub(crate) fn first_example(&self) -> String {
+        let example = self.reasons.values().flat_map(|removal| &removal.examples).next();
+        example.map_or(String::new(), |example| format!("; first `{example}`"))
+    }
+
     /// Every reason that occurred.
     pub fn iter(&self) -> impl Iterator<Item = (Reason, &Removal)> + '_ {
         self.reasons.iter().map(|(reason, removal)| (*reason, removal))

@@ -56,7 +56,7 @@ pub struct Meta {
     pub filters: FilterMeta,
     /// Documents found; each is in a shard or removed.
     pub read_documents: u64,
-    /// Their length as they were found, in bytes.
+    /// What of them was read, in bytes.
     pub read_bytes: u64,
     /// Documents removed, by reason.
     pub removed: BTreeMap<Reason, u64>,

@@ -11,7 +11,7 @@ use crate::{Reason, Removed, Scrubbed};
 pub struct Tally {
     /// Documents found; each was kept or removed.
     pub read_documents: u64,
-    /// Their length as they were found, in bytes.
+    /// What of them was read, in bytes; of some a name or the first bytes tell enough.
     pub read_bytes: u64,
     /// Documents kept.
     pub kept_documents: u64,
@@ -50,7 +50,7 @@ impl Tally {
     pub(crate) fn add_removed(&mut self, origin: &Origin, reason: Reason) {
         self.read_documents += 1;
         self.read_bytes += origin.read_bytes;
-        self.removed.add(reason, origin.read_bytes, origin.source.clone());
+        self.removed.add(reason, origin.bytes, origin.source.clone());
     }
 
     /// Counts a document that was found and kept.

@@ -57,10 +57,10 @@ pub struct GlobalOptions {
 pub enum Command {
     /// Train a model; without arguments, the quick start
     Train(Box<TrainArgs>),
+    /// Download or prepare what to train on, and look into what was prepared
+    Data(DataArgs),
     /// Complete a prompt
     Generate(GenerateArgs),
-    /// Data sets: download
-    Data(DataArgs),
     /// Learn a tokenizer; turn text into token ids and back
     Tokenizer(TokenizerArgs),
     /// Check a model against reference outputs

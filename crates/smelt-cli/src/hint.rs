@@ -80,9 +80,14 @@ fn of_text(error: &TextError) -> Option<String> {
 fn of_data(error: &DataError) -> Option<String> {
     let hint = match error {
         DataError::NoDocuments { .. } => {
-            "`--data` takes text files, `.jsonl` with a `text` per line, and folders of them"
+            "text is read from text files, `.jsonl`, `.parquet`, `.gz` and `.zst` of these, and folders of them"
         }
         DataError::TooFewTokens { .. } => "give more text, or a smaller `--seq-length`",
+        DataError::BadLine { .. } | DataError::BadFile { .. } => {
+            "mend it, or count and leave out what is broken with `smelt data prepare --skip-bad-lines`"
+        }
+        DataError::Busy { .. } => "wait for it to end, or choose another `--output`",
+        DataError::UnknownVersion { .. } => "it is of another version of smelt; prepare it again",
         DataError::Disagrees { .. } | DataError::PartialToken { .. } | DataError::BadMeta { .. } => {
             "the prepared data is damaged; prepare it again with `--overwrite` or another `--output`"
         }

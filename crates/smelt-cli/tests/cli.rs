@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "cli/data.rs"]
+mod data;
 #[path = "cli/download.rs"]
 mod download;
 #[path = "cli/faults.rs"]

@@ -37,6 +37,7 @@ use crate::error::CliError;
 pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
     match command {
         Command::Train(args) => train::run(&args, context),
+        Command::Data(args) => data::run(&args, context),
         Command::Generate(args) => generate::run(&args, context),
         Command::Data(args) => data::run(&args, context),
         Command::Tokenizer(args) => tokenizer::run(&args, context),

@@ -217,7 +217,9 @@ impl Reading<'_> {
             Ok(Encoded::TooLong) => report.too_long += 1,
             Ok(Encoded::NothingToLearn) => report.nothing_to_learn += 1,
             Err(reason) if self.options.bad_record == OnBadRecord::Skip => report.add_bad_line(line, reason),
-            Err(reason) => return Err(DataError::BadLine { path: self.path.to_owned(), line, reason }),
+            Err(reason) => {
+                return Err(DataError::BadLine { path: self.path.to_owned(), line: line as u64, reason });
+            }
         }
         Ok(())
     }

@@ -5,8 +5,8 @@
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    BackendsArgs, BenchArgs, CompletionsArgs, DoctorArgs, EstimateArgs, GenerateArgs, InfoArgs, LogitsArgs,
-    TokenizerArgs, TrainArgs, VerifyArgs,
+    BackendsArgs, BenchArgs, CompletionsArgs, DataArgs, DoctorArgs, EstimateArgs, GenerateArgs, InfoArgs,
+    LogitsArgs, TokenizerArgs, TrainArgs, VerifyArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -44,6 +44,9 @@ pub struct GlobalOptions {
     /// No notes, no progress
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
+    /// Ask no hub: what was downloaded before has to do
+    #[arg(long, global = true)]
+    pub offline: bool,
     /// More about what happens; twice for details
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
@@ -54,6 +57,8 @@ pub struct GlobalOptions {
 pub enum Command {
     /// Train a model; without arguments, the quick start
     Train(Box<TrainArgs>),
+    /// Download or prepare what to train on, and look into what was prepared
+    Data(DataArgs),
     /// Complete a prompt
     Generate(GenerateArgs),
     /// Learn a tokenizer; turn text into token ids and back

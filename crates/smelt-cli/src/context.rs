@@ -17,13 +17,20 @@ pub struct Context {
     pub interrupt: Interrupt,
     /// `--backend`, which overrides every config.
     pub backend: Option<String>,
+    /// `--offline`: ask no hub.
+    pub offline: bool,
 }
 
 impl Context {
     /// The surroundings that the user's options describe; listens for Ctrl-C from here on.
     pub fn new(options: &GlobalOptions) -> Self {
         let output = Output { json: options.json, quiet: options.quiet };
-        Self { output, interrupt: Interrupt::install(output), backend: options.backend.clone() }
+        Self {
+            output,
+            interrupt: Interrupt::install(output),
+            backend: options.backend.clone(),
+            offline: options.offline,
+        }
     }
 
     /// Selects a backend and says which, with the reasons against those before it.

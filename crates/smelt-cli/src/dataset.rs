@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use smelt_data::{Corpus, META_FILE, PrepareOptions, Prepared, ReadOptions, prepare, read_documents};
+use smelt_data::{DataError, Dedup, Input, META_FILE, PrepareOptions, PrepareProgress, Prepared, prepare};
 use smelt_model::ModelConfig;
 
 use crate::config::RunConfig;
@@ -12,12 +12,12 @@ use crate::folders::{DATA, model_folder};
 use crate::quickstart;
 use crate::training::TrainEvent;
 
-/// The data of a run, found and readable; nothing was written yet.
+/// The data of a run; nothing was written yet.
 pub enum Source {
     /// Tokenized before.
     Prepared(Box<Prepared>),
-    /// Documents to tokenize.
-    Documents(Corpus),
+    /// Documents to read and tokenize.
+    Documents(Vec<Input>),
 }
 
 /// Finds the data of a run: that of `checkpoint` as it lies in the folder of the run, or else documents.
@@ -34,7 +34,7 @@ pub fn find_data(config: &RunConfig, run: &Path, checkpoint: Option<&Path>) -> R
     if checkpoint.is_some() && folder.join(META_FILE).is_file() {
         return reopen(config, &folder).map(|prepared| Source::Prepared(Box::new(prepared)));
     }
-    read(config).map(Source::Documents)
+    inputs(config).map(Source::Documents)
 }
 
 /// Tokenizes documents into the folder of the run; what was prepared stays where it is.
@@ -48,22 +48,26 @@ pub fn prepare_data(
     model: &ModelConfig,
     on_event: &mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
 ) -> Result<Prepared, CliError> {
-    let corpus = match source {
+    let inputs = match source {
         Source::Prepared(prepared) => return Ok(*prepared),
-        Source::Documents(corpus) => corpus,
+        Source::Documents(inputs) => inputs,
     };
-    let (documents, text_bytes) = (corpus.documents.len(), corpus.text_bytes());
-    // Preparing is short; Ctrl-C is answered at the first step.
-    let _ = on_event(TrainEvent::Read { documents, text_bytes, skipped: &corpus.skipped });
     let options = PrepareOptions {
+        dedup: Dedup::Exact,
         vocab_size: model.decoder.vocab_size,
         tokenizer: tokenizer(config)?,
         val_fraction: config.data.val_split,
         seed: config.train.seed,
+        ..PrepareOptions::default()
     };
-    Ok(prepare(&corpus, &run.join(DATA), &options, &mut |progress| {
-        let _ = on_event(TrainEvent::Preparing(progress));
-    })?)
+    let tell = &mut |progress: PrepareProgress<'_>| on_event(TrainEvent::Preparing(progress));
+    match prepare(&inputs, &run.join(DATA), &options, tell) {
+        Ok(done) => Ok(done.prepared),
+        Err(DataError::Interrupted) => Err(CliError::Interrupted {
+            hint: Some("the same command goes on where this one stopped".to_owned()),
+        }),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn reopen(config: &RunConfig, folder: &Path) -> Result<Prepared, CliError> {
@@ -81,10 +85,11 @@ fn reopen(config: &RunConfig, folder: &Path) -> Result<Prepared, CliError> {
     }
 }
 
-fn read(config: &RunConfig) -> Result<Corpus, CliError> {
+fn inputs(config: &RunConfig) -> Result<Vec<Input>, CliError> {
     let data = &config.data;
     if data.embedded {
-        return Ok(Corpus::from_texts(quickstart::documents()));
+        let documents = quickstart::documents().into_iter();
+        return Ok(documents.map(|(source, text)| Input::Text { source, text: text.to_owned() }).collect());
     }
     if data.paths.is_empty() {
         return Err(CliError::Usage {
@@ -92,7 +97,7 @@ fn read(config: &RunConfig) -> Result<Corpus, CliError> {
             hint: "give files or folders of text with `--data PATH...`".to_owned(),
         });
     }
-    Ok(read_documents(&data.paths, &ReadOptions::default())?)
+    Ok(data.paths.iter().map(|path| Input::from_typed(path)).collect())
 }
 
 /// The tokenizer to reuse: the one that was asked for, or that of the model to start from.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use smelt_backend::BackendError;
 use smelt_data::DataError;
+use smelt_data::hub::HubError;
 use smelt_generate::GenerateError;
 use smelt_model::ModelError;
 use smelt_text::TextError;
@@ -30,6 +31,17 @@ pub enum CliError {
     /// The data cannot be read, prepared or opened.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A hub cannot be reached, or does not have what was asked for.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// What was given is no folder, and no repository that can be had.
+    #[error("there is no folder `{}`, and it cannot be had from the hub", path.display())]
+    NeitherFolderNorRepo {
+        /// What was given.
+        path: PathBuf,
+        /// What the hub said.
+        source: HubError,
+    },
     /// Training failed.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -129,7 +141,10 @@ impl CliError {
         match self {
             Self::OutputClosed => 0,
             Self::Config(ConfigError::Read { .. }) => 1,
-            Self::Config(_) | Self::Usage { .. } | Self::Generate(GenerateError::BadOption { .. }) => 2,
+            Self::Hub(HubError::BadId { .. })
+            | Self::Config(_)
+            | Self::Usage { .. }
+            | Self::Generate(GenerateError::BadOption { .. }) => 2,
             _ => 1,
         }
     }

@@ -30,17 +30,17 @@ pub fn model_folder(path: &Path) -> Result<PathBuf, CliError> {
     Checkpoints::new(path, Vec::new()).newest().ok_or_else(|| CliError::NoModel { folder: path.to_owned() })
 }
 
-/// Deletes what a run writes, and nothing else that may lie in its folder.
+/// Deletes what a run writes, and nothing else that may lie in its folder; keeps the folder `data`.
 ///
 /// # Errors
 /// [`CliError::Io`] with what could not be deleted.
-pub fn remove_run(run: &Path) -> Result<(), CliError> {
+pub fn remove_run(run: &Path, data: &Path) -> Result<(), CliError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| CliError::Io { action: "delete", path, source }
     };
     for folder in [CHECKPOINTS, DATA].map(|name| run.join(name)) {
-        if folder.exists() {
+        if folder != data && folder.exists() {
             fs::remove_dir_all(&folder).map_err(failed(&folder))?;
         }
     }

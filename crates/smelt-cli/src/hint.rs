@@ -8,6 +8,7 @@ use std::io;
 
 use smelt_backend::{BackendError, in_build};
 use smelt_data::DataError;
+use smelt_data::hub::HubError;
 use smelt_generate::GenerateError;
 use smelt_model::ModelError;
 use smelt_text::{TOKENIZER_FILE, TextError};
@@ -25,6 +26,7 @@ fn specific(error: &CliError) -> Option<String> {
         CliError::Config(error) => return error.hint(),
         CliError::Backend(error) => return Some(of_backend(error)),
         CliError::Data(error) | CliError::Train(TrainError::Data(error)) => return of_data(error),
+        CliError::Hub(error) | CliError::NeitherFolderNorRepo { source: error, .. } => return of_hub(error),
         CliError::Model(error) | CliError::Train(TrainError::Model(error)) => return of_model(error),
         CliError::Train(error) => return of_training(error),
         CliError::Text(error) => return of_text(error),
@@ -78,12 +80,39 @@ fn of_text(error: &TextError) -> Option<String> {
 fn of_data(error: &DataError) -> Option<String> {
     let hint = match error {
         DataError::NoDocuments { .. } => {
-            "`--data` takes text files, `.jsonl` with a `text` per line, and folders of them"
+            "text is read from text files, `.jsonl`, `.parquet`, `.gz` and `.zst` of these, and folders of them"
         }
         DataError::TooFewTokens { .. } => "give more text, or a smaller `--seq-length`",
+        DataError::BadLine { .. } | DataError::BadFile { .. } => {
+            "mend it, or count and leave out what is broken with `smelt data prepare --skip-bad-lines`"
+        }
+        DataError::Busy { .. } => "wait for it to end, or choose another `--output`",
+        DataError::UnknownVersion { .. } => "it is of another version of smelt; prepare it again",
         DataError::Disagrees { .. } | DataError::PartialToken { .. } | DataError::BadMeta { .. } => {
             "the prepared data is damaged; prepare it again with `--overwrite` or another `--output`"
         }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn of_hub(error: &HubError) -> Option<String> {
+    let hint = match error {
+        HubError::Connection { .. } => {
+            "check the path or the network; `HF_ENDPOINT` names another hub, `--offline` takes what was downloaded before"
+        }
+        HubError::Cut { .. } | HubError::Status { .. } => "the same command continues where this one stopped",
+        HubError::Checksum { .. } => "it was not kept; the same command downloads it again",
+        HubError::Busy { .. } => "wait for it to end, then run this again",
+        HubError::Denied { has_token: false, .. } => {
+            "log in with `HF_TOKEN`, and accept the terms at the repository's page where it has some"
+        }
+        HubError::Denied { .. } => {
+            "accept the terms at the repository's page, or use the token of who may see it"
+        }
+        HubError::NotFound { .. } => "check the spelling; a private repository needs `HF_TOKEN`",
+        HubError::Offline { .. } => "leave out `--offline` (or `HF_HUB_OFFLINE`) once to download it",
+        HubError::NothingSelected { .. } => "check `--include` and `--exclude`",
         _ => return None,
     };
     Some(hint.to_owned())

@@ -12,6 +12,7 @@ mod error;
 mod folders;
 mod generation;
 mod hint;
+mod hub;
 mod interrupt;
 mod logging;
 mod output;

@@ -56,6 +56,17 @@ impl Output {
         }
     }
 
+    /// Asks on the terminal, where there is one to ask at.
+    pub fn confirm(&self, question: &str) -> Option<bool> {
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return None;
+        }
+        write_stderr(format_args!("{question} [y/N] "));
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).ok()?;
+        Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
     /// Whether a progress bar can be drawn.
     pub fn draws_bars(&self) -> bool {
         !self.quiet && io::stderr().is_terminal()

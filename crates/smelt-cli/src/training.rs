@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use smelt_backend::kernels::CrossEntropyOptions;
 use smelt_backend::{Job, Kernels, Selection, dispatch};
-use smelt_data::{EvalBatches, PrepareProgress, Prepared, Sampler, Skipped};
+use smelt_data::{EvalBatches, PrepareProgress, Prepared, Sampler};
 use smelt_model::estimate::{TrainingShape, parameters, training};
 use smelt_model::{Decoder, ModelConfig, load_for_training};
 use smelt_text::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
@@ -38,17 +38,8 @@ pub enum Start {
 pub enum TrainEvent<'a> {
     /// The backend was selected.
     Selected(&'a Selection),
-    /// The documents were read.
-    Read {
-        /// Documents taken.
-        documents: usize,
-        /// Their length in bytes.
-        text_bytes: u64,
-        /// What was left out.
-        skipped: &'a Skipped,
-    },
-    /// The documents are being tokenized.
-    Preparing(PrepareProgress),
+    /// The documents are being read and tokenized.
+    Preparing(PrepareProgress<'a>),
     /// Training begins or continues.
     Begins(&'a RunFacts),
     /// A step was done.
@@ -136,10 +127,11 @@ pub fn train(
     // Until the first step there is nothing to stop: the callback's answer counts from then on.
     let _ = on_event(TrainEvent::Selected(&selection));
     let source = find_data(config, &run, checkpoint.as_deref())?;
-    if *start == Start::Overwrite {
-        remove_run(&run)?;
-    }
     let data = prepare_data(source, config, &run, &model, on_event)?;
+    if *start == Start::Overwrite {
+        // Only here, where there is data for the run that takes its place.
+        remove_run(&run, &data.folder)?;
+    }
     let requested_vocab_size = model.decoder.vocab_size;
     fit_vocabulary(config, &mut model, &data)?;
     let batches = batches(config, &data)?;
@@ -239,7 +231,9 @@ fn fit_vocabulary(config: &RunConfig, model: &mut ModelConfig, data: &Prepared) 
     }
     let mut section = config.model.clone();
     section.set("vocab_size", needs);
-    section.set("eos_token_id", data.meta.end_of_text);
+    if let Some(end_of_text) = data.meta.end_of_text {
+        section.set("eos_token_id", end_of_text);
+    }
     *model = section.model_config()?;
     Ok(())
 }

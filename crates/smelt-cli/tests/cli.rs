@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "cli/data.rs"]
+mod data;
+#[path = "cli/download.rs"]
+mod download;
 #[path = "cli/faults.rs"]
 mod faults;
 #[path = "cli/flags.rs"]
@@ -12,6 +16,9 @@ mod memory;
 mod resume;
 #[path = "cli/runs.rs"]
 mod runs;
+#[allow(dead_code, reason = "written for the tests of smelt-data, which use all of it")]
+#[path = "../../smelt-data/tests/hub/server.rs"]
+mod server;
 #[path = "cli/smelt.rs"]
 mod smelt;
 #[path = "cli/tokenizer.rs"]

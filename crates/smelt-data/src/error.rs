@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use smelt_text::TextError;
 
-use crate::{Skipped, TokenDtype};
+use crate::{InstructionReport, RecordKind, Removed, TokenDtype};
 
 /// Failure to read, prepare or open data.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +14,7 @@ pub enum DataError {
     /// A file or folder could not be read or written; what was there before is untouched.
     #[error("cannot {action} `{}`", path.display())]
     Io {
-        /// `read`, `write` or `create`.
+        /// A verb such as `read`.
         action: &'static str,
         /// The file or folder meant.
         path: PathBuf,
@@ -22,12 +22,12 @@ pub enum DataError {
         source: io::Error,
     },
     /// The inputs hold no text.
-    #[error("no documents in {inputs} (skipped: {skipped})")]
+    #[error("no documents in {inputs} (removed: {removed}{})", removed.first_example())]
     NoDocuments {
         /// The inputs, each in backticks.
         inputs: String,
         /// What was found instead.
-        skipped: Skipped,
+        removed: Removed,
     },
     /// A line of a `.jsonl` file is not a record with a text.
     #[error("`{}` line {line}: {reason}", path.display())]
@@ -35,10 +35,35 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
         /// Line number, from 1.
-        line: usize,
+        line: u64,
         /// What was expected and what was found.
         reason: String,
     },
+    /// A file is cut or broken, or lacks the column of the texts.
+    #[error("cannot read `{}`: {reason}", path.display())]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What its decoder said.
+        reason: String,
+    },
+    /// A pattern among the inputs is none, or finds nothing.
+    #[error("pattern `{pattern}`: {reason}")]
+    BadPattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another process prepares the same folder.
+    #[error("`{}` is being prepared by another process", folder.display())]
+    Busy {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The caller asked to stop.
+    #[error("stopped; what was done is kept")]
+    Interrupted,
     /// An option has a value that cannot be.
     #[error("`{name}` is {value}, expected {expected}")]
     InvalidOption {
@@ -48,12 +73,6 @@ pub enum DataError {
         value: String,
         /// What it may be.
         expected: &'static str,
-    },
-    /// The tokenizer cannot mark where a document ends.
-    #[error("tokenizer `{}` has no end-of-text token (looked for `<|endoftext|>`, `<|end_of_text|>`, `</s>`, `<eos>`)", path.display())]
-    NoEndOfText {
-        /// The tokenizer's file or folder.
-        path: PathBuf,
     },
     /// The tokenizer failed.
     #[error(transparent)]
@@ -128,6 +147,14 @@ pub enum DataError {
         /// Ids must be below it.
         vocab_size: usize,
     },
+    /// The index of a shard's documents does not fit the shard.
+    #[error("`{}` {reason}", path.display())]
+    BadDocumentIndex {
+        /// The index.
+        path: PathBuf,
+        /// What it has and what was expected.
+        reason: String,
+    },
     /// A shard is too short for one training window.
     #[error("`{}` has {found} tokens, expected at least {needed} (`seq_length` {seq_length} and one more)", path.display())]
     TooFewTokens {
@@ -139,6 +166,48 @@ pub enum DataError {
         needed: usize,
         /// Tokens per row of a batch.
         seq_length: usize,
+    },
+    /// No document of a shard leaves anything to predict.
+    #[error("`{}` holds no document of two tokens or more", path.display())]
+    NothingToPredict {
+        /// The shard.
+        path: PathBuf,
+    },
+    /// Sources that were to be mixed do not fit each other, or one has an impossible weight.
+    #[error("cannot mix data: {reason}")]
+    BadMixture {
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread for {purpose}")]
+    Thread {
+        /// What it was to do.
+        purpose: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of instruction data gives no example.
+    #[error("no examples in `{}` ({report})", path.display())]
+    NoExamples {
+        /// The file.
+        path: PathBuf,
+        /// What became of its records.
+        report: Box<InstructionReport>,
+    },
+    /// The loss is to be taken on completions, and the records have none.
+    #[error("`{}` has records of `text`, which do not tell a completion from its prompt", path.display())]
+    NoCompletions {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Preferences were expected.
+    #[error("`{}` has records of {found}, expected `prompt`, `chosen`, `rejected`", path.display())]
+    NoPreferences {
+        /// The file.
+        path: PathBuf,
+        /// What its records are.
+        found: RecordKind,
     },
 }
 

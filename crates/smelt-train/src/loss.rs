@@ -26,8 +26,13 @@ pub(crate) fn weighted_loss<B: Kernels>(
     let shape = [batch.batch_size, batch.seq_length];
     let tokens = batch.batch_size * batch.seq_length;
     let input_ids = int_tensor(&batch.input_ids, shape, device);
-    let (hidden, routings) =
-        model.hidden_and_routing(ForwardInput { dropout, ..ForwardInput::new(input_ids) });
+    let input = ForwardInput {
+        dropout,
+        position_ids: batch.position_ids.clone(),
+        document_ids: batch.document_ids.clone(),
+        ..ForwardInput::new(input_ids)
+    };
+    let (hidden, routings) = model.hidden_and_routing(input);
     let weights = batch.loss_mask.iter().map(|weight| (f64::from(*weight) * scale) as f32).collect();
     let likelihood = model.cross_entropy(
         hidden,

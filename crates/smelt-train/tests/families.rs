@@ -48,7 +48,15 @@ fn batch() -> TokenBatch {
     let id = |at: u32| (at * at * 7 + at * 13 + 5) % VOCABULARY;
     let input_ids: Vec<u32> = (0..32).map(id).collect();
     let targets = (0..32).map(|at| id(at + 1)).collect();
-    TokenBatch { batch_size, seq_length, input_ids, targets, loss_mask: vec![1.0; 32] }
+    TokenBatch {
+        batch_size,
+        seq_length,
+        input_ids,
+        targets,
+        loss_mask: vec![1.0; 32],
+        document_ids: None,
+        position_ids: None,
+    }
 }
 
 fn overfit<B: Kernels>(device: &B::Device) {

@@ -20,7 +20,15 @@ fn batch(golden: &Golden, index: usize) -> TokenBatch {
         |values: &[u32], at: usize| if (at + 1).is_multiple_of(seq_length) { 0 } else { values[at + 1] };
     let targets = (0..input_ids.len()).map(|at| next(&input_ids, at)).collect();
     let loss_mask = (0..input_ids.len()).map(|at| next(mask, at) as f32).collect();
-    TokenBatch { batch_size, seq_length, input_ids, targets, loss_mask }
+    TokenBatch {
+        batch_size,
+        seq_length,
+        input_ids,
+        targets,
+        loss_mask,
+        document_ids: None,
+        position_ids: None,
+    }
 }
 
 fn config(golden: &Golden) -> TrainConfig {
@@ -103,6 +111,8 @@ fn accumulation<B: Kernels>(device: &B::Device) {
             input_ids: whole.input_ids[range.clone()].to_vec(),
             targets: whole.targets[range.clone()].to_vec(),
             loss_mask: whole.loss_mask[range].to_vec(),
+            document_ids: None,
+            position_ids: None,
         }
     };
     let trainer = || {

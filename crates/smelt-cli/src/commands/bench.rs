@@ -239,6 +239,8 @@ fn batch(batch_size: usize, seq_length: usize, vocab_size: usize) -> TokenBatch 
         targets: ids.clone(),
         loss_mask: vec![1.0; ids.len()],
         input_ids: ids,
+        document_ids: None,
+        position_ids: None,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::config::RunConfig;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::folders::model_folder;
+use crate::hub::localize;
 use crate::quantity::{bytes, count};
 use crate::resolve::{FlagSetting, Sources, resolve};
 use crate::table::{Align, render};
@@ -72,7 +73,8 @@ struct Fit {
 }
 
 pub fn run(args: &EstimateArgs, context: &Context) -> Result<(), CliError> {
-    let config = resolve(&sources(args))?;
+    let mut config = resolve(&sources(args))?;
+    localize(&mut config, context)?;
     let model = match &config.model.path {
         Some(path) => ModelConfig::from_folder(&model_folder(path)?)?,
         None => config.model.model_config()?,

@@ -7,12 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde::Serialize;
+use smelt_data::hub::RepoKind;
 use smelt_generate::{GenerateReport, SamplingOptions};
 
 use crate::config::BackendSection;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::generation::{Generation, TextReport, TextRequest};
+use crate::hub::local_folder;
 use crate::quantity::bytes;
 use crate::quickstart;
 
@@ -26,7 +28,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct GenerateArgs {
-    /// Model folder, or folder of a run
+    /// Model folder, folder of a run, or hub id
     #[arg(long, value_name = "DIR", default_value = quickstart::OUTPUT)]
     pub model: PathBuf,
     /// Text to complete, or `-` to read it from stdin [default: the start of a text]
@@ -68,7 +70,7 @@ struct Record<'a> {
 }
 
 pub fn run(args: &GenerateArgs, context: &Context) -> Result<(), CliError> {
-    let request = request(args)?;
+    let request = request(args, context)?;
     let generation = Generation::prepare(&request)?;
     let selection = context.select(&BackendSection::default(), Some(generation.required_bytes()))?;
     let mut closed = None;
@@ -90,7 +92,7 @@ pub fn run(args: &GenerateArgs, context: &Context) -> Result<(), CliError> {
     if context.interrupt.requested() { Err(CliError::Interrupted { hint: None }) } else { Ok(()) }
 }
 
-fn request(args: &GenerateArgs) -> Result<TextRequest, CliError> {
+fn request(args: &GenerateArgs, context: &Context) -> Result<TextRequest, CliError> {
     let prompt = match args.prompt.as_deref() {
         Some("-") => Some(io::read_to_string(io::stdin()).map_err(|source| CliError::Io {
             action: "read",
@@ -100,7 +102,7 @@ fn request(args: &GenerateArgs) -> Result<TextRequest, CliError> {
         prompt => prompt.map(str::to_owned),
     };
     Ok(TextRequest {
-        model: args.model.clone(),
+        model: local_folder(&args.model, RepoKind::Model, context)?,
         prompt: prompt.filter(|text| !text.is_empty()),
         max_tokens: args.max_tokens,
         sampling: SamplingOptions {

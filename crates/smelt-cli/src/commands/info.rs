@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use smelt_data::hub::RepoKind;
 use smelt_model::ModelConfig;
 use smelt_model::weights::Checkpoint;
 use smelt_text::{TOKENIZER_FILE, Tokenizer};
@@ -12,6 +13,7 @@ use smelt_text::{TOKENIZER_FILE, Tokenizer};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::folders::model_folder;
+use crate::hub::local_folder;
 use crate::quantity::{bytes, count};
 use crate::table::facts;
 
@@ -24,7 +26,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct InfoArgs {
-    /// Model folder, or folder of a run
+    /// Model folder, folder of a run, or hub id
     #[arg(value_name = "DIR")]
     pub model: PathBuf,
 }
@@ -47,7 +49,7 @@ struct ModelFacts {
 }
 
 pub fn run(args: &InfoArgs, context: &Context) -> Result<(), CliError> {
-    let facts = gather(&model_folder(&args.model)?)?;
+    let facts = gather(&model_folder(&local_folder(&args.model, RepoKind::Model, context)?)?)?;
     context.output.record(&facts)?;
     context.output.line(&page(&facts))
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use smelt_backend::{Job, Kernels, dispatch, float_tensor, int_tensor, to_host};
+use smelt_data::hub::RepoKind;
 use smelt_model::weights::{TensorFile, TensorFileWriter};
 use smelt_model::{ForwardInput, load};
 
@@ -11,6 +12,7 @@ use crate::config::BackendSection;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::folders::model_folder;
+use crate::hub::local_folder;
 use crate::token_ids::{TokenIds, positions};
 
 const EXAMPLES: &str = "\
@@ -21,7 +23,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct LogitsArgs {
-    /// Model folder, or folder of a run
+    /// Model folder, folder of a run, or hub id
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Safetensors with `input_ids` [batch, seq] and, where there is padding, `attention_mask`
@@ -33,7 +35,7 @@ pub struct LogitsArgs {
 }
 
 pub fn run(args: &LogitsArgs, context: &Context) -> Result<(), CliError> {
-    let folder = model_folder(&args.model)?;
+    let folder = model_folder(&local_folder(&args.model, RepoKind::Model, context)?)?;
     let input = TensorFile::open(&args.input)?;
     let ids = TokenIds::read(&input, "input_ids")?;
     let mask =

@@ -3,6 +3,7 @@
 mod backends;
 mod bench;
 mod completions;
+mod data;
 mod doctor;
 mod estimate;
 mod generate;
@@ -15,6 +16,7 @@ mod verify;
 pub use backends::BackendsArgs;
 pub use bench::BenchArgs;
 pub use completions::CompletionsArgs;
+pub use data::DataArgs;
 pub use doctor::DoctorArgs;
 pub use estimate::EstimateArgs;
 pub use generate::GenerateArgs;
@@ -35,6 +37,7 @@ use crate::error::CliError;
 pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
     match command {
         Command::Train(args) => train::run(&args, context),
+        Command::Data(args) => data::run(&args, context),
         Command::Generate(args) => generate::run(&args, context),
         Command::Tokenizer(args) => tokenizer::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),

@@ -13,6 +13,7 @@ use crate::config::{Method, Precision, RunConfig};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::folders::{RUN_CONFIG, model_folder};
+use crate::hub::localize;
 use crate::resolve::{FlagSetting, Sources, resolve, run_folder};
 use crate::training::{Start, train};
 
@@ -104,6 +105,7 @@ pub struct TrainSettings {
 
 pub fn run(args: &TrainArgs, context: &Context) -> Result<(), CliError> {
     let (mut config, start) = plan(args)?;
+    localize(&mut config, context)?;
     if let Some(name) = &context.backend {
         config.backend.name.clone_from(name);
     }

@@ -18,6 +18,12 @@ fn the_flag_list_is_pinned() {
         for arg in subcommand.get_arguments() {
             writeln!(list, "  {}", described(arg)).unwrap();
         }
+        for nested in subcommand.get_subcommands().filter(|nested| nested.get_name() != "help") {
+            writeln!(list, "{} {}", subcommand.get_name(), nested.get_name()).unwrap();
+            for arg in nested.get_arguments() {
+                writeln!(list, "  {}", described(arg)).unwrap();
+            }
+        }
     }
     snapshot("flags", &list);
 }
@@ -44,6 +50,11 @@ fn every_command_has_an_example_in_its_help() {
         let name = subcommand.get_name();
         let help = place.done(&[name, "--help"]).stdout;
         assert!(help.contains(&format!("\n  smelt {name}")), "{help}");
+        for nested in subcommand.get_subcommands().filter(|nested| nested.get_name() != "help") {
+            let nested = nested.get_name();
+            let help = place.done(&[name, nested, "--help"]).stdout;
+            assert!(help.contains(&format!("\n  smelt {name} {nested}")), "{help}");
+        }
     }
     snapshot("help", &place.done(&["--help"]).stdout);
 }

@@ -45,9 +45,7 @@ impl Place {
     }
 
     pub fn smelt(&self, args: &[&str]) -> Ran {
-        let Output { status, stdout, stderr } = self.command(args).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Ran { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+        Ran::of(self.command(args))
     }
 
     /// A command that must succeed.
@@ -59,6 +57,13 @@ impl Place {
 }
 
 impl Ran {
+    /// What `command` did.
+    pub fn of(mut command: Command) -> Self {
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+    }
+
     /// The lines of stdout as JSON.
     pub fn records(&self) -> Vec<Value> {
         self.stdout.lines().map(|line| serde_json::from_str(line).expect(line)).collect()

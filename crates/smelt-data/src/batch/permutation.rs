@@ -49,6 +49,32 @@ impl Permutation {
     }
 }
 
+/// Numbers counted through all epochs, each epoch in an order of its own.
+#[derive(Debug, Clone)]
+pub struct Shuffle {
+    len: u64,
+    seed: u64,
+}
+
+impl Shuffle {
+    /// Of `0..len`, which is not empty.
+    pub fn new(len: u64, seed: u64) -> Self {
+        assert!(len > 0, "nothing to shuffle");
+        Self { len, seed }
+    }
+
+    /// Numbers in an epoch.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The seed of the epoch of `index`, and the number that stands there.
+    pub fn at(&self, index: u64) -> (u64, u64) {
+        let epoch_seed = derive_seed(self.seed, index / self.len);
+        (epoch_seed, Permutation::new(self.len, epoch_seed).at(index % self.len))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -16,7 +16,7 @@ pub enum FileKind {
     Shell,
     /// Programs in other languages.
     Code,
-    /// Text for people: `.txt`, `.md`, `README`, and records of a `.jsonl`.
+    /// Text for people: `.txt`, `.md`, `README`, manual pages.
     Prose,
     /// Text for machines: markup, tables, settings, translations.
     Data,
@@ -52,8 +52,31 @@ impl FileKind {
         let found = by_extension.into_iter().find(|(_, known)| known.contains(&extension.as_str()));
         found
             .or_else(|| by_name.into_iter().find(|(_, known)| known.contains(&name.as_str())))
-            .map_or(Self::Other, |(kind, _)| kind)
+            .map_or_else(|| if is_manual_page(path) { Self::Prose } else { Self::Other }, |(kind, _)| kind)
     }
+}
+
+/// Whether the script at `path` that begins with `text` is for bash or a shell whose scripts bash runs.
+///
+/// A `#!` line decides; without one, the extension does. Where neither says, it may be one.
+pub fn is_for_bash(path: &Path, text: &str) -> bool {
+    match shebang_interpreter(text) {
+        Some(interpreter) => BASH_LIKE.contains(&interpreter),
+        None => {
+            !matches!(path.extension().and_then(|one| one.to_str()), Some("zsh" | "fish" | "csh" | "tcsh"))
+        }
+    }
+}
+
+/// A file such as `man1/ls.1` or `man3/printf.3p`.
+fn is_manual_page(path: &Path) -> bool {
+    let in_section = path.parent().and_then(Path::file_name).is_some_and(|folder| {
+        folder.as_encoded_bytes().starts_with(b"man") && folder.as_encoded_bytes().len() > 3
+    });
+    let is_section = |extension: &std::ffi::OsStr| {
+        extension.as_encoded_bytes().first().is_some_and(|first| first.is_ascii_digit())
+    };
+    in_section && path.extension().is_some_and(is_section)
 }
 
 /// The program named by a `#!` line, without its folder; what `env` runs where it names `env`.
@@ -87,6 +110,7 @@ impl FromStr for FileKind {
     }
 }
 
+const BASH_LIKE: &[&str] = &["sh", "bash", "dash", "ash", "ksh", "mksh", "bats"];
 const SHELLS: &[&str] = &["sh", "bash", "dash", "ash", "ksh", "mksh", "zsh", "bats"];
 const SHELL_EXTENSIONS: &[&str] =
     &["sh", "bash", "dash", "ash", "ksh", "zsh", "bats", "command", "ebuild", "eclass"];
@@ -102,7 +126,7 @@ const SHELL_NAMES: &[&str] = &[
     "apkbuild",
 ];
 const PROSE_EXTENSIONS: &[&str] =
-    &["txt", "text", "md", "markdown", "rst", "adoc", "asciidoc", "org", "tex", "texi", "jsonl"];
+    &["txt", "text", "md", "markdown", "rst", "adoc", "asciidoc", "org", "tex", "texi"];
 const PROSE_NAMES: &[&str] = &[
     "readme",
     "license",
@@ -154,9 +178,25 @@ mod tests {
             ("Makefile", "all:\n", FileKind::Code),
             ("icon.svg", "<svg/>", FileKind::Data),
             ("hosts", "127.0.0.1 localhost\n", FileKind::Other),
+            ("man/man1/ls.1", ".TH LS 1\n", FileKind::Prose),
+            ("lib/man1.2", "1.2\n", FileKind::Other),
         ];
         for (path, text, kind) in cases {
             assert_eq!(FileKind::of(Path::new(path), text), kind, "{path}: {text:?}");
+        }
+    }
+
+    #[test]
+    fn shells_are_told_apart() {
+        let cases = [
+            ("run", "#!/bin/dash\n", true),
+            ("run", "#!/usr/bin/zsh\n", false),
+            ("run.zsh", "echo\n", false),
+            ("run.zsh", "#!/bin/bash\n", true),
+            ("run", "echo\n", true),
+        ];
+        for (path, text, expected) in cases {
+            assert_eq!(is_for_bash(Path::new(path), text), expected, "{path}: {text:?}");
         }
     }
 

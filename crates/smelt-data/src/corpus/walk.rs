@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub enum Step {
     /// A regular file.
-    File(Found),
+    File(FoundFile),
     /// A socket, pipe or device.
     Special(PathBuf),
     /// Something that could not be looked at.
@@ -20,24 +20,31 @@ pub enum Step {
 }
 
 /// A file, and whether it was named as an input or found in a folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+#[derive(Debug, Clone)]
+pub struct FoundFile {
     pub path: PathBuf,
     pub named: bool,
+    pub metadata: fs::Metadata,
 }
 
 /// Depth-first over the inputs, folders in order of file name.
 #[derive(Debug)]
 pub struct Walk {
-    /// What is still to be visited, the next on top.
-    stack: Vec<Found>,
+    /// What is still to be visited, the next on top, and whether it was named.
+    stack: Vec<(PathBuf, bool)>,
     folders: HashSet<PathBuf>,
 }
 
 impl Walk {
-    pub fn new(inputs: &[PathBuf]) -> Self {
-        let stack = inputs.iter().rev().map(|path| Found { path: path.clone(), named: true }).collect();
-        Self { stack, folders: HashSet::new() }
+    /// `left_out` is a folder whose contents are not visited.
+    pub fn new(left_out: Option<&Path>) -> Self {
+        let folders = left_out.and_then(|folder| fs::canonicalize(folder).ok()).into_iter().collect();
+        Self { stack: Vec::new(), folders }
+    }
+
+    /// Visits `paths` next; folders that were visited before are left out.
+    pub fn enter_inputs(&mut self, paths: Vec<PathBuf>) {
+        self.stack.extend(paths.into_iter().rev().map(|path| (path, true)));
     }
 
     fn enter(&mut self, folder: &Path) -> io::Result<()> {
@@ -47,7 +54,7 @@ impl Walk {
         let mut paths =
             fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()?;
         paths.sort_unstable_by(|a, b| b.cmp(a));
-        self.stack.extend(paths.into_iter().map(|path| Found { path, named: false }));
+        self.stack.extend(paths.into_iter().map(|path| (path, false)));
         Ok(())
     }
 }
@@ -57,22 +64,22 @@ impl Iterator for Walk {
 
     fn next(&mut self) -> Option<Step> {
         loop {
-            let found = self.stack.pop()?;
-            let kind = match fs::metadata(&found.path) {
-                Ok(metadata) => metadata.file_type(),
-                Err(error) => return Some(Step::Unreadable(found.path, error)),
+            let (path, named) = self.stack.pop()?;
+            let metadata = match fs::metadata(&path) {
+                Ok(metadata) => metadata,
+                Err(error) => return Some(Step::Unreadable(path, error)),
             };
-            if kind.is_file() {
-                return Some(Step::File(found));
+            if metadata.is_file() {
+                return Some(Step::File(FoundFile { path, named, metadata }));
             }
-            if !kind.is_dir() {
-                return Some(Step::Special(found.path));
+            if !metadata.is_dir() {
+                return Some(Step::Special(path));
             }
-            if !found.named && is_hidden(&found.path) {
+            if !named && is_hidden(&path) {
                 continue;
             }
-            if let Err(error) = self.enter(&found.path) {
-                return Some(Step::Unreadable(found.path, error));
+            if let Err(error) = self.enter(&path) {
+                return Some(Step::Unreadable(path, error));
             }
         }
     }

@@ -4,9 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use smelt_text::{TOKENIZER_FILE, Tokenizer};
 
-use super::{META_FILE, META_VERSION, Meta, ShardMeta, TRAIN_FILE, TokenDtype, TokenShard, VAL_FILE};
+use super::{
+    DocumentIndex, META_FILE, META_VERSION, Meta, ShardMeta, TRAIN_DOCUMENTS_FILE, TRAIN_FILE, TokenDtype,
+    TokenShard, VAL_DOCUMENTS_FILE, VAL_FILE,
+};
 use crate::DataError;
 
 /// A prepared folder whose files agree with each other.
@@ -22,10 +26,14 @@ pub struct Prepared {
     pub train: TokenShard,
     /// What to validate on; empty if nothing was held out.
     pub val: TokenShard,
+    /// The documents of `train`.
+    pub train_documents: DocumentIndex,
+    /// The documents of `val`.
+    pub val_documents: DocumentIndex,
 }
 
 impl Prepared {
-    /// Opens `folder`; reads both shards once to check them.
+    /// Opens `folder`; reads its files once to check them.
     ///
     /// # Errors
     /// [`DataError::NotPrepared`] if there is no `meta.json`; otherwise if a file is missing, its size,
@@ -35,11 +43,13 @@ impl Prepared {
         let tokenizer = open_tokenizer(folder, &meta)?;
         let train = open_shard(&folder.join(TRAIN_FILE), &meta, &meta.train)?;
         let val = open_shard(&folder.join(VAL_FILE), &meta, &meta.val)?;
-        Ok(Self { folder: folder.to_owned(), meta, tokenizer, train, val })
+        let train_documents = open_index(&folder.join(TRAIN_DOCUMENTS_FILE), &meta.train)?;
+        let val_documents = open_index(&folder.join(VAL_DOCUMENTS_FILE), &meta.val)?;
+        Ok(Self { folder: folder.to_owned(), meta, tokenizer, train, val, train_documents, val_documents })
     }
 }
 
-fn read_meta(folder: &Path) -> Result<Meta, DataError> {
+pub(super) fn read_meta(folder: &Path) -> Result<Meta, DataError> {
     let path = folder.join(META_FILE);
     let json = fs::read(&path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound if folder.is_dir() => DataError::NotPrepared { folder: folder.to_owned() },
@@ -60,7 +70,7 @@ fn read_meta(folder: &Path) -> Result<Meta, DataError> {
     Ok(meta)
 }
 
-fn open_tokenizer(folder: &Path, meta: &Meta) -> Result<Tokenizer, DataError> {
+pub(super) fn open_tokenizer(folder: &Path, meta: &Meta) -> Result<Tokenizer, DataError> {
     let path = folder.join(TOKENIZER_FILE);
     let tokenizer = Tokenizer::from_file(&path)?;
     expect_equal(&path, "vocabulary size", &meta.vocab_size, &tokenizer.vocab_size())?;
@@ -68,7 +78,7 @@ fn open_tokenizer(folder: &Path, meta: &Meta) -> Result<Tokenizer, DataError> {
     Ok(tokenizer)
 }
 
-fn open_shard(path: &Path, meta: &Meta, expected: &ShardMeta) -> Result<TokenShard, DataError> {
+pub(super) fn open_shard(path: &Path, meta: &Meta, expected: &ShardMeta) -> Result<TokenShard, DataError> {
     let size_bytes = fs::metadata(path).map_err(DataError::io("read", path))?.len();
     let expected_bytes = expected.tokens.saturating_mul(meta.dtype.bytes() as u64);
     expect_equal(path, "size in bytes", &expected_bytes, &size_bytes)?;
@@ -79,6 +89,16 @@ fn open_shard(path: &Path, meta: &Meta, expected: &ShardMeta) -> Result<TokenSha
     }
     expect_equal(path, "SHA-256", &expected.sha256, &shard.sha256())?;
     Ok(shard)
+}
+
+pub(super) fn open_index(path: &Path, expected: &ShardMeta) -> Result<DocumentIndex, DataError> {
+    let index = DocumentIndex::open(path, expected.tokens)?;
+    expect_equal(path, "documents", &expected.documents, &(index.len() as u64))?;
+    let mut hasher = Sha256::new();
+    let mut file = fs::File::open(path).map_err(DataError::io("read", path))?;
+    io::copy(&mut file, &mut hasher).map_err(DataError::io("read", path))?;
+    expect_equal(path, "SHA-256", &expected.documents_sha256, &format!("{:x}", hasher.finalize()))?;
+    Ok(index)
 }
 
 fn expect_equal<T: PartialEq + ToString>(

@@ -1,30 +1,40 @@
-//! From documents to a prepared folder.
+//! From files to a prepared folder, of any size in bounded memory.
 //!
-//! The corpus is in memory already; tokens go to the disk as they are made. The same corpus and options
-//! give the same files, byte for byte.
+//! Read and sift into segments of texts, learn a tokenizer, encode segment by segment, put the shards
+//! together. An interrupted preparation goes on from its last finished segment. Equal inputs and options
+//! give equal files, byte for byte, interrupted or not.
 
 use std::fs;
-use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use smelt_text::{
-    AtomicFile, BpeTraining, TOKENIZER_FILE, Tokenizer, byte_level_pieces, train_byte_level_bpe,
-};
+use serde_json::json;
+use smelt_text::{BpeTraining, TextError, Tokenizer};
 
-use super::shard::ShardWriter;
-use super::split::{Split, split};
-use super::{META_FILE, META_VERSION, Meta, Prepared, TRAIN_FILE, TokenDtype, VAL_FILE};
-use crate::{Corpus, DataError};
-
-/// A tokenizer is trained on at most about this much text, taken evenly from the whole corpus.
-const TOKENIZER_TRAINING_BYTES: u64 = 256 << 20;
-
-/// Text encoded between two reports of progress.
-const GROUP_BYTES: usize = 2 << 20;
+use super::assemble::assemble;
+use super::gather::{Gathered, gather};
+use super::tally::Tally;
+use super::tokenize::{encode_segments, learn_tokenizer, load_tokenizer};
+use super::work::WorkFolder;
+use super::{META_VERSION, Prepared};
+use crate::corpus::{Catalogue, Files};
+use crate::sift::SiftOptions;
+use crate::{DataError, Dedup, Input, ReadOptions, Recipe, SizeLimits};
 
 /// How to prepare a corpus.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PrepareOptions {
+    /// What to read, and what to do about broken input.
+    pub read: ReadOptions,
+    /// Which filters to apply.
+    pub recipe: Recipe,
+    /// Sizes of documents to take.
+    pub sizes: SizeLimits,
+    /// Which copies to remove.
+    pub dedup: Dedup,
+    /// Replace keys, tokens and e-mail addresses.
+    pub scrub_secrets: bool,
     /// Entries of the tokenizer to train, if `tokenizer` is not given; a small corpus may yield fewer.
     pub vocab_size: usize,
     /// A `tokenizer.json`, or a folder with one, to use instead of training.
@@ -33,17 +43,104 @@ pub struct PrepareOptions {
     pub val_fraction: f64,
     /// Chooses what is held out.
     pub seed: u64,
+    /// Tokens per sequence that the data is meant for: fewer to train on than that are refused.
+    pub seq_length: Option<usize>,
+    /// Text read between two points from which an interrupted preparation goes on.
+    pub segment_bytes: u64,
 }
 
+impl PrepareOptions {
+    /// The options of a recipe.
+    pub fn of_recipe(recipe: Recipe) -> Self {
+        Self {
+            read: ReadOptions { kinds: recipe.kinds().to_vec(), ..ReadOptions::default() },
+            recipe,
+            sizes: recipe.sizes(),
+            dedup: Dedup::Near,
+            scrub_secrets: false,
+            vocab_size: 32_000,
+            tokenizer: None,
+            val_fraction: 0.05,
+            seed: 0,
+            seq_length: None,
+            segment_bytes: 64 << 20,
+        }
+    }
+
+    pub(crate) fn sifting(&self) -> SiftOptions {
+        SiftOptions {
+            read: self.read.clone(),
+            recipe: self.recipe,
+            sizes: self.sizes,
+            dedup: self.dedup,
+            scrub_secrets: self.scrub_secrets,
+        }
+    }
+
+    fn check(&self) -> Result<(), DataError> {
+        let wrong = |name, value: String, expected| Err(DataError::InvalidOption { name, value, expected });
+        if !(0.0..1.0).contains(&self.val_fraction) {
+            return wrong("val_fraction", self.val_fraction.to_string(), "at least 0 and below 1");
+        }
+        if self.read.max_document_bytes == 0 {
+            return wrong("max_document_bytes", "0".to_owned(), "at least 1");
+        }
+        // The trainer says so too, but only after everything was read.
+        let minimum = 256 + BpeTraining::default().special_tokens.len();
+        if self.tokenizer.is_none() && self.vocab_size < minimum {
+            return Err(TextError::VocabTooSmall { requested: self.vocab_size, minimum }.into());
+        }
+        Ok(())
+    }
+
+    /// Everything that decides what a segment holds. What is done about broken input does not: where it
+    /// matters, the preparation ends, and may go on with another choice.
+    fn plan(&self, inputs: &[Input], catalogue: &Catalogue, tokenizer: Option<&str>) -> String {
+        let ReadOptions { kinds, text_field, invalid_utf8, bad_input: _, max_document_bytes } = &self.read;
+        let inputs: Vec<String> = inputs.iter().map(Input::to_string).collect();
+        let plan = json!({
+            "smelt": env!("CARGO_PKG_VERSION"), "version": META_VERSION, "inputs": inputs,
+            "files": catalogue.fingerprint, "kinds": kinds, "text_field": text_field,
+            "invalid_utf8": invalid_utf8, "max_document_bytes": max_document_bytes, "recipe": self.recipe,
+            "sizes": self.sizes, "dedup": self.dedup, "scrub_secrets": self.scrub_secrets,
+            "vocab_size": self.vocab_size, "tokenizer": tokenizer, "val_fraction": self.val_fraction,
+            "seed": self.seed, "segment_bytes": self.segment_bytes,
+        });
+        format!("{plan:#}\n")
+    }
+}
+
+/// Those of [`Recipe::Any`].
 impl Default for PrepareOptions {
     fn default() -> Self {
-        Self { vocab_size: 32_000, tokenizer: None, val_fraction: 0.05, seed: 0 }
+        Self::of_recipe(Recipe::Any)
     }
 }
 
 /// How far the preparation has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PrepareProgress {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PrepareProgress<'a> {
+    /// An interrupted preparation goes on.
+    Resumed {
+        /// What it had done.
+        tally: &'a Tally,
+    },
+    /// Documents are being read and sifted.
+    Reading {
+        /// How much of the files was read, in bytes of the disk.
+        passed_bytes: u64,
+        /// Size of the files on the disk.
+        total_bytes: u64,
+        /// Documents kept so far.
+        kept_documents: u64,
+        /// The length of their texts in bytes.
+        text_bytes: u64,
+    },
+    /// All documents were read.
+    Sifted {
+        /// What became of them.
+        tally: &'a Tally,
+    },
     /// A tokenizer is about to be trained on this much text.
     TrainingTokenizer {
         /// Length of the text in bytes.
@@ -60,157 +157,106 @@ pub enum PrepareProgress {
     },
 }
 
-/// Writes `tokenizer.json`, `train.bin`, `val.bin` and `meta.json` into `output`, and opens the result.
+/// What a preparation did.
+#[derive(Debug, Clone)]
+pub struct Preparation {
+    /// The folder, open.
+    pub prepared: Prepared,
+    /// What became of the documents.
+    pub tally: Tally,
+    /// What was read by this process: all, unless an interrupted preparation went on.
+    pub read_bytes: u64,
+    /// Text that was encoded by this process, in bytes.
+    pub encoded_bytes: u64,
+    /// Time that this process spent on it.
+    pub durations: StageDurations,
+}
+
+/// Time spent on each part of a preparation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StageDurations {
+    /// Reading, sifting and removing copies.
+    pub gathering: Duration,
+    /// Training or loading the tokenizer.
+    pub tokenizer: Duration,
+    /// Encoding.
+    pub encoding: Duration,
+    /// Putting the files together and checking them.
+    pub writing: Duration,
+}
+
+/// Whom to tell about progress.
+pub(super) struct Observer<'p>(pub(super) &'p mut dyn FnMut(PrepareProgress<'_>) -> ControlFlow<()>);
+
+impl Observer<'_> {
+    /// Reports progress; an error if the observer wants to stop.
+    pub fn tell(&mut self, progress: PrepareProgress<'_>) -> Result<(), DataError> {
+        match (self.0)(progress) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(DataError::Interrupted),
+        }
+    }
+}
+
+/// Prepares the documents of `inputs` into `output`, and opens the result.
 ///
-/// Every document is followed by the end-of-text token; special tokens that a document mentions are
-/// plain text. Files that were there are replaced once all of the new ones are on the disk.
+/// Writes `tokenizer.json`, both shards with their document indexes, and `meta.json`. Documents end with
+/// the end-of-text token where the tokenizer has one; special tokens that a document mentions are plain
+/// text. Files that were there are replaced once all of the new ones are on the disk.
 ///
 /// # Errors
-/// If an option cannot be, the tokenizer cannot be loaded, trained, or has no end-of-text token, or
-/// `output` cannot be written; what was there is then untouched.
+/// [`DataError`] of an option, the inputs, the tokenizer or the disk, or [`DataError::Interrupted`] if
+/// `progress` breaks. What `output` held is then untouched, and the work is kept for the next call.
 pub fn prepare(
-    corpus: &Corpus,
+    inputs: &[Input],
     output: &Path,
     options: &PrepareOptions,
-    progress: &mut dyn FnMut(PrepareProgress),
-) -> Result<Prepared, DataError> {
-    if !(0.0..1.0).contains(&options.val_fraction) {
-        return Err(DataError::InvalidOption {
-            name: "val_fraction",
-            value: options.val_fraction.to_string(),
-            expected: "at least 0 and below 1",
-        });
+    progress: &mut dyn FnMut(PrepareProgress<'_>) -> ControlFlow<()>,
+) -> Result<Preparation, DataError> {
+    let mut observer = Observer(progress);
+    let mut clock = Instant::now();
+    let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
+    options.check()?;
+    for input in inputs {
+        input.paths()?;
     }
+    let given = options.tokenizer.as_deref().map(load_tokenizer).transpose()?;
     fs::create_dir_all(output).map_err(DataError::io("create", output))?;
-    let tokenizer = match &options.tokenizer {
-        Some(path) => load_tokenizer(path)?,
-        None => train_tokenizer(corpus, options.vocab_size, progress)?,
-    };
-    let split = split(corpus, options.val_fraction, options.seed);
-    write_folder(&split, output, &tokenizer, options, progress)?;
-    Prepared::open(output)
-}
-
-fn load_tokenizer(path: &Path) -> Result<Tokenizer, DataError> {
-    let tokenizer = if path.is_dir() { Tokenizer::from_folder(path) } else { Tokenizer::from_file(path) }?;
-    match tokenizer.end_of_text() {
-        Some(_) => Ok(tokenizer),
-        None => Err(DataError::NoEndOfText { path: path.to_owned() }),
+    let work = WorkFolder::open(output)?;
+    if inputs.contains(&Input::Stdin) {
+        work.spool(&mut std::io::stdin().lock())?;
     }
-}
+    let stdin = work.stdin();
+    let files = || Files::new(inputs, &stdin, Some(output));
+    let catalogue = Catalogue::of(files())?;
+    let hash = given.as_ref().map(Tokenizer::sha256);
+    work.adopt(&options.plan(inputs, &catalogue, hash.as_deref()))?;
 
-fn train_tokenizer(
-    corpus: &Corpus,
-    vocab_size: usize,
-    progress: &mut dyn FnMut(PrepareProgress),
-) -> Result<Tokenizer, DataError> {
-    let text_bytes = corpus.text_bytes();
-    let every = usize::try_from(text_bytes.div_ceil(TOKENIZER_TRAINING_BYTES)).unwrap_or(usize::MAX).max(1);
-    progress(PrepareProgress::TrainingTokenizer { text_bytes: text_bytes / every as u64 });
-    let pieces = corpus.documents.iter().flat_map(|document| byte_level_pieces(&document.text));
-    let training = BpeTraining { vocab_size, ..BpeTraining::default() };
-    Ok(train_byte_level_bpe(pieces.step_by(every), &training)?)
-}
-
-fn write_folder(
-    split: &Split<'_>,
-    output: &Path,
-    tokenizer: &Tokenizer,
-    options: &PrepareOptions,
-    progress: &mut dyn FnMut(PrepareProgress),
-) -> Result<(), DataError> {
-    let dtype = TokenDtype::for_vocab_size(tokenizer.vocab_size());
-    let end_of_text = tokenizer.end_of_text().expect("checked when loaded, given when trained");
-    let total_bytes = split.train.iter().chain(&split.val).map(|text| text.len() as u64).sum();
-    let mut encoder = Encoder {
-        tokenizer: tokenizer.with_special_tokens_as_text(),
-        end_of_text,
-        done_bytes: 0,
-        total_bytes,
-        tokens: 0,
-        progress,
-    };
-    let mut train = ShardWriter::create(&output.join(TRAIN_FILE), dtype)?;
-    let mut val = ShardWriter::create(&output.join(VAL_FILE), dtype)?;
-    encoder.encode(&split.train, &mut train)?;
-    encoder.encode(&split.val, &mut val)?;
-    let meta = Meta {
-        version: META_VERSION,
-        vocab_size: tokenizer.vocab_size(),
-        dtype,
-        tokenizer_sha256: tokenizer.sha256(),
-        end_of_text,
-        val_fraction: options.val_fraction,
-        seed: options.seed,
-        split: split.rule,
-        train: train.sync()?,
-        val: val.sync()?,
-    };
-    // Everything is on the disk before anything changes its name, and `meta.json`, which vouches for the
-    // rest, comes last: a run cut short here is noticed by the hashes.
-    let tokenizer_file = stage(&output.join(TOKENIZER_FILE), tokenizer.json())?;
-    let meta_file = stage(&output.join(META_FILE), meta_json(&meta).as_bytes())?;
-    tokenizer.save_config(output)?;
-    commit(tokenizer_file)?;
-    train.commit()?;
-    val.commit()?;
-    commit(meta_file)
-}
-
-fn meta_json(meta: &Meta) -> String {
-    let json = serde_json::to_string_pretty(meta).expect("numbers, names and finite fractions serialize");
-    json + "\n"
-}
-
-fn stage(path: &Path, bytes: &[u8]) -> Result<AtomicFile, DataError> {
-    let write = || -> io::Result<AtomicFile> {
-        let mut file = AtomicFile::create(path)?;
-        file.write_all(bytes)?;
-        file.sync()?;
-        Ok(file)
-    };
-    write().map_err(DataError::io("write", path))
-}
-
-fn commit(file: AtomicFile) -> Result<(), DataError> {
-    let target = file.target().to_owned();
-    file.commit().map_err(DataError::io("write", &target))
-}
-
-/// Encodes documents group by group, which bounds the tokens held in memory.
-struct Encoder<'p> {
-    tokenizer: Tokenizer,
-    end_of_text: u32,
-    done_bytes: u64,
-    total_bytes: u64,
-    tokens: u64,
-    progress: &'p mut dyn FnMut(PrepareProgress),
-}
-
-impl Encoder<'_> {
-    fn encode(&mut self, texts: &[&str], shard: &mut ShardWriter) -> Result<(), DataError> {
-        let mut rest = texts;
-        while !rest.is_empty() {
-            let (group, others) = rest.split_at(group_len(rest));
-            rest = others;
-            for (text, ids) in group.iter().zip(self.tokenizer.encode_batch(group)?) {
-                shard.append(&ids, self.end_of_text, text.len())?;
-                self.done_bytes += text.len() as u64;
-                self.tokens += ids.len() as u64 + 1;
-            }
-            let &mut Self { done_bytes, total_bytes, tokens, .. } = self;
-            (self.progress)(PrepareProgress::Encoding { done_bytes, total_bytes, tokens });
-        }
-        Ok(())
+    let Gathered { tally, read_bytes } =
+        gather(files(), catalogue.total_bytes, &work, options, &mut observer)?;
+    if tally.kept_documents == 0 {
+        work.remove()?;
+        // Only if there is nothing else in it.
+        let _ = fs::remove_dir(output);
+        return Err(no_documents(inputs, &tally));
     }
+    observer.tell(PrepareProgress::Sifted { tally: &tally })?;
+    let gathering = lap();
+    let tokenizer = match given {
+        Some(tokenizer) => tokenizer,
+        None => learn_tokenizer(&work, &tally, options.vocab_size, &mut observer)?,
+    };
+    let learning = lap();
+    let encoded_bytes = encode_segments(&work, &tokenizer, &tally, options, &mut observer)?;
+    let encoding = lap();
+    assemble(&work, output, &tokenizer, inputs, &tally, options)?;
+    let prepared = Prepared::open(output)?;
+    work.remove()?;
+    let durations = StageDurations { gathering, tokenizer: learning, encoding, writing: lap() };
+    Ok(Preparation { prepared, tally, read_bytes, encoded_bytes, durations })
 }
 
-/// How many of the first texts make up a group; at least one.
-fn group_len(texts: &[&str]) -> usize {
-    let mut bytes = 0;
-    let fits = |text: &&&str| {
-        bytes += text.len();
-        bytes <= GROUP_BYTES
-    };
-    texts.iter().take_while(fits).count().max(1)
+fn no_documents(inputs: &[Input], tally: &Tally) -> DataError {
+    let inputs: Vec<String> = inputs.iter().map(|input| format!("`{input}`")).collect();
+    DataError::NoDocuments { inputs: inputs.join(", "), removed: tally.removed.clone() }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,8 +69,7 @@ impl TokenShard {
     /// If `range` reaches past [`TokenShard::len`].
     pub fn get(&self, range: Range<usize>) -> Vec<u32> {
         assert!(range.end <= self.len, "tokens {range:?} of a shard of {}", self.len);
-        let size = self.dtype.bytes();
-        let bytes = &self.bytes()[range.start * size..range.end * size];
+        let bytes = self.raw(range);
         match self.dtype {
             TokenDtype::U16 => {
                 let (ids, _) = bytes.as_chunks();
@@ -98,6 +97,12 @@ impl TokenShard {
         format!("{:x}", Sha256::digest(self.bytes()))
     }
 
+    /// The bytes of the ids of `range`.
+    pub(crate) fn raw(&self, range: Range<usize>) -> &[u8] {
+        let size = self.dtype.bytes();
+        &self.bytes()[range.start * size..range.end * size]
+    }
+
     fn bytes(&self) -> &[u8] {
         self.map.as_ref().map_or(&[], |map| map)
     }
@@ -110,62 +115,108 @@ impl fmt::Debug for TokenShard {
     }
 }
 
+/// Maps a file of a prepared folder.
 #[allow(unsafe_code)]
-fn map(file: &File) -> std::io::Result<Mmap> {
+pub fn map(file: &File) -> std::io::Result<Mmap> {
     // SAFETY: shards are replaced by renaming, never changed in place, so the mapped bytes stay as they
     // are. Somebody else truncating the file would end the process by a signal, as with any mapping.
     unsafe { Mmap::map(file) }
 }
 
-/// Writes a shard; the file appears on [`ShardWriter::commit`].
+/// Writes a shard and the index of its documents; the files appear on [`ShardWriter::commit`].
 #[derive(Debug)]
 pub struct ShardWriter {
-    file: AtomicFile,
+    tokens: HashedFile,
+    documents: HashedFile,
     dtype: TokenDtype,
-    hasher: Sha256,
-    tokens: u64,
-    documents: u64,
+    /// Where the next document begins.
+    offset: u64,
+    count: u64,
     text_bytes: u64,
 }
 
 impl ShardWriter {
-    pub fn create(path: &Path, dtype: TokenDtype) -> Result<Self, DataError> {
-        let file = AtomicFile::create(path).map_err(DataError::io("write", path))?;
-        Ok(Self { file, dtype, hasher: Sha256::new(), tokens: 0, documents: 0, text_bytes: 0 })
+    /// Begins `NAME.bin` and `NAME.documents.bin` in `folder`.
+    pub fn create(folder: &Path, name: &str, dtype: TokenDtype) -> Result<Self, DataError> {
+        let tokens = HashedFile::create(&folder.join(format!("{name}.bin")))?;
+        let documents = HashedFile::create(&folder.join(format!("{name}.documents.bin")))?;
+        Ok(Self { tokens, documents, dtype, offset: 0, count: 0, text_bytes: 0 })
     }
 
-    /// Appends the ids of a document of `text_bytes` bytes and the token that ends it.
+    /// Appends ids as they lie in the file at `path`, which `reader` reads.
+    pub fn append_tokens(&mut self, reader: &mut dyn Read, path: &Path) -> Result<(), DataError> {
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match reader.read(&mut buffer).map_err(DataError::io("read", path))? {
+                0 => return Ok(()),
+                length => self.tokens.write(&buffer[..length])?,
+            }
+        }
+    }
+
+    /// Says that the next `length` tokens are a document.
+    pub fn append_document(&mut self, length: u64) -> Result<(), DataError> {
+        let offset = self.offset;
+        self.offset += length;
+        self.count += 1;
+        self.documents.write(&offset.to_le_bytes())
+    }
+
+    /// Counts the length of texts, for the record.
+    pub fn add_text_bytes(&mut self, text_bytes: u64) {
+        self.text_bytes += text_bytes;
+    }
+
+    /// Ends the files and brings them onto the disk; says what they are.
     ///
     /// # Panics
-    /// If an id does not fit the dtype.
-    pub fn append(&mut self, ids: &[u32], end_of_text: u32, text_bytes: usize) -> Result<(), DataError> {
-        let ids = ids.iter().chain(std::iter::once(&end_of_text));
-        let bytes: Vec<u8> = match self.dtype {
-            TokenDtype::U16 => ids
-                .flat_map(|&id| u16::try_from(id).expect("ids are below a vocabulary of 65536").to_le_bytes())
-                .collect(),
-            TokenDtype::U32 => ids.flat_map(|id| id.to_le_bytes()).collect(),
-        };
-        self.hasher.update(&bytes);
-        self.tokens += (bytes.len() / self.dtype.bytes()) as u64;
-        self.documents += 1;
-        self.text_bytes += text_bytes as u64;
-        self.file.write_all(&bytes).map_err(DataError::io("write", self.file.target()))
-    }
-
-    /// Brings the bytes onto the disk; says what they are.
+    /// If the documents are not as long as the tokens.
     pub fn sync(&mut self) -> Result<ShardMeta, DataError> {
-        let target = self.file.target().to_owned();
-        self.file.sync().map_err(DataError::io("write", &target))?;
+        let tokens = self.tokens.bytes / self.dtype.bytes() as u64;
+        assert_eq!(tokens, self.offset, "tokens of the shard, tokens of its documents");
+        self.documents.write(&self.offset.to_le_bytes())?;
         Ok(ShardMeta {
-            tokens: self.tokens,
-            documents: self.documents,
+            tokens,
+            documents: self.count,
             text_bytes: self.text_bytes,
-            sha256: format!("{:x}", self.hasher.clone().finalize()),
+            sha256: self.tokens.sync()?,
+            documents_sha256: self.documents.sync()?,
         })
     }
 
     pub fn commit(self) -> Result<(), DataError> {
+        self.documents.commit()?;
+        self.tokens.commit()
+    }
+}
+
+/// A file under construction and the hash of what was written.
+#[derive(Debug)]
+struct HashedFile {
+    file: AtomicFile,
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl HashedFile {
+    fn create(path: &Path) -> Result<Self, DataError> {
+        let file = AtomicFile::create(path).map_err(DataError::io("write", path))?;
+        Ok(Self { file, hasher: Sha256::new(), bytes: 0 })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), DataError> {
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        self.file.write_all(bytes).map_err(DataError::io("write", self.file.target()))
+    }
+
+    fn sync(&mut self) -> Result<String, DataError> {
+        let target = self.file.target().to_owned();
+        self.file.sync().map_err(DataError::io("write", &target))?;
+        Ok(format!("{:x}", self.hasher.clone().finalize()))
+    }
+
+    fn commit(self) -> Result<(), DataError> {
         let target = self.file.target().to_owned();
         self.file.commit().map_err(DataError::io("write", &target))
     }

@@ -5,12 +5,11 @@
 //! held out instead.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::{Corpus, derive_seed};
+use crate::derive_seed;
 
 /// With fewer documents than this, one of them is too large a part to hold out.
-const MIN_DOCUMENTS: usize = 10;
+const MIN_DOCUMENTS: u64 = 10;
 
 /// How a corpus is split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,61 +21,89 @@ pub enum SplitRule {
     Tails,
 }
 
-/// The texts of both parts, in the order of the corpus.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Split<'c> {
-    pub rule: SplitRule,
-    pub train: Vec<&'c str>,
-    pub val: Vec<&'c str>,
+/// What decides how a corpus is split, gathered document by document.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitTally {
+    documents: u64,
+    train_bytes: u64,
+    val_bytes: u64,
+    /// The lowest rank, and the length of its document.
+    lowest: Option<(u64, u64)>,
 }
 
-/// Splits `corpus`; `val_fraction` 0 holds nothing out.
-pub fn split(corpus: &Corpus, val_fraction: f64, seed: u64) -> Split<'_> {
-    let by_documents = split_documents(corpus, val_fraction, seed);
-    let bytes = |texts: &[&str]| texts.iter().map(|text| text.len()).sum::<usize>();
-    let (train_bytes, val_bytes) = (bytes(&by_documents.train), bytes(&by_documents.val));
-    let is_lopsided = train_bytes == 0 || val_fraction < 0.5 && val_bytes > train_bytes;
-    if val_fraction > 0.0 && (is_lopsided || corpus.documents.len() < MIN_DOCUMENTS) {
-        split_tails(corpus, val_fraction)
-    } else {
-        by_documents
+impl SplitTally {
+    /// Counts a document of this rank and length.
+    pub fn add(&mut self, rank: u64, bytes: u64, val_fraction: f64) {
+        self.documents += 1;
+        if rank < threshold(val_fraction) {
+            self.val_bytes += bytes;
+        } else {
+            self.train_bytes += bytes;
+        }
+        if self.lowest.is_none_or(|(lowest, _)| rank < lowest) {
+            self.lowest = Some((rank, bytes));
+        }
+    }
+
+    /// Counts the documents of a part of the corpus.
+    pub fn extend(&mut self, part: &Self) {
+        self.documents += part.documents;
+        self.train_bytes += part.train_bytes;
+        self.val_bytes += part.val_bytes;
+        self.lowest = match (self.lowest, part.lowest) {
+            (Some(one), Some(other)) => Some(if other.0 < one.0 { other } else { one }),
+            (one, other) => one.or(other),
+        };
     }
 }
 
-fn split_documents(corpus: &Corpus, val_fraction: f64, seed: u64) -> Split<'_> {
-    let ranks: Vec<u64> =
-        corpus.documents.iter().map(|document| content_rank(&document.text, seed)).collect();
-    // As a cast of a float this saturates: the fraction is below 1, the product below 2^64.
-    let mut threshold = (val_fraction * 2.0_f64.powi(64)) as u64;
-    if val_fraction > 0.0 {
-        // At least the document of the lowest rank is held out.
-        threshold = threshold.max(ranks.iter().min().map_or(0, |rank| rank.saturating_add(1)));
-    }
-    let mut split = Split { rule: SplitRule::Documents, train: Vec::new(), val: Vec::new() };
-    for (document, rank) in corpus.documents.iter().zip(ranks) {
-        let part = if rank < threshold { &mut split.val } else { &mut split.train };
-        part.push(document.text.as_str());
-    }
-    split
-}
-
-/// A number spread evenly over all documents that depends on the text and the seed alone.
-fn content_rank(text: &str, seed: u64) -> u64 {
-    let digest = Sha256::digest(text);
+/// The place of a document among all that could be held out: a number spread evenly over them that
+/// depends on the text and the seed alone. `digest` is the beginning of the text's SHA-256.
+pub fn content_rank(digest: &[u8; 16], seed: u64) -> u64 {
     let (head, _) = digest.split_at(8);
     derive_seed(seed, head.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)))
 }
 
-fn split_tails(corpus: &Corpus, val_fraction: f64) -> Split<'_> {
-    let mut split = Split { rule: SplitRule::Tails, train: Vec::new(), val: Vec::new() };
-    for document in &corpus.documents {
-        let (head, tail) = document.text.split_at(tail_start(&document.text, val_fraction));
-        split.train.push(head);
-        if !tail.is_empty() {
-            split.val.push(tail);
+/// Documents of lower rank are held out. As a cast of a float this saturates: the fraction is below 1,
+/// the product below 2^64.
+fn threshold(val_fraction: f64) -> u64 {
+    (val_fraction * 2.0_f64.powi(64)) as u64
+}
+
+/// How one corpus is split.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Split {
+    pub rule: SplitRule,
+    threshold: u64,
+    val_fraction: f64,
+}
+
+impl Split {
+    /// Splits the corpus that was counted; `val_fraction` 0 holds nothing out.
+    pub fn decide(tally: &SplitTally, val_fraction: f64) -> Self {
+        let mut split = Self { rule: SplitRule::Documents, threshold: threshold(val_fraction), val_fraction };
+        let Some((lowest, bytes)) = tally.lowest.filter(|_| val_fraction > 0.0) else { return split };
+        let (mut train_bytes, mut val_bytes) = (tally.train_bytes, tally.val_bytes);
+        if lowest >= split.threshold {
+            // At least the document of the lowest rank is held out.
+            split.threshold = lowest.saturating_add(1);
+            (train_bytes, val_bytes) = (train_bytes - bytes, bytes);
+        }
+        let is_lopsided = train_bytes == 0 || val_fraction < 0.5 && val_bytes > train_bytes;
+        if is_lopsided || tally.documents < MIN_DOCUMENTS {
+            split.rule = SplitRule::Tails;
+        }
+        split
+    }
+
+    /// What of a document is trained on, and what is held out.
+    pub fn cut<'t>(&self, rank: u64, text: &'t str) -> (&'t str, &'t str) {
+        match self.rule {
+            SplitRule::Documents if rank < self.threshold => ("", text),
+            SplitRule::Documents => (text, ""),
+            SplitRule::Tails => text.split_at(tail_start(text, self.val_fraction)),
         }
     }
-    split
 }
 
 /// Where the last `val_fraction` of `text` begins: at a line if one begins there, else at a character.
@@ -94,19 +121,40 @@ fn tail_start(text: &str, val_fraction: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sha2::{Digest, Sha256};
 
     use super::*;
 
-    fn corpus(range: std::ops::Range<usize>) -> Corpus {
-        Corpus::from_texts(range.map(|at| (format!("{at}"), format!("document {at}\n"))))
+    fn rank(text: &str, seed: u64) -> u64 {
+        let digest: [u8; 32] = Sha256::digest(text).into();
+        content_rank(digest[..16].try_into().unwrap(), seed)
+    }
+
+    /// The rule, and the parts that are not empty.
+    fn split(texts: &[String], fraction: f64, seed: u64) -> (SplitRule, Vec<&str>, Vec<&str>) {
+        let mut tally = SplitTally::default();
+        for part in texts.chunks(7) {
+            let mut counted = SplitTally::default();
+            part.iter().for_each(|text| counted.add(rank(text, seed), text.len() as u64, fraction));
+            tally.extend(&counted);
+        }
+        let split = Split::decide(&tally, fraction);
+        let (mut train, mut val): (Vec<&str>, Vec<&str>) =
+            texts.iter().map(|text| split.cut(rank(text, seed), text)).unzip();
+        train.retain(|text| !text.is_empty());
+        val.retain(|text| !text.is_empty());
+        (split.rule, train, val)
+    }
+
+    fn corpus(range: std::ops::Range<usize>) -> Vec<String> {
+        range.map(|at| format!("document {at}\n")).collect()
     }
 
     #[test]
     fn about_the_fraction_is_held_out() {
         let corpus = corpus(0..2000);
         for fraction in [0.01, 0.1, 0.5] {
-            let split = split(&corpus, fraction, 7);
-            let found = split.val.len() as f64 / 2000.0;
+            let found = split(&corpus, fraction, 7).2.len() as f64 / 2000.0;
             assert!((found - fraction).abs() < 0.03, "{found} instead of {fraction}");
         }
     }
@@ -115,8 +163,8 @@ mod tests {
     fn a_document_is_held_out_however_small_the_fraction() {
         for seed in 0..50 {
             let corpus = corpus(0..10);
-            let split = split(&corpus, 1e-9, seed);
-            assert_eq!((split.rule, split.train.len(), split.val.len()), (SplitRule::Documents, 9, 1));
+            let (rule, train, val) = split(&corpus, 1e-9, seed);
+            assert_eq!((rule, train.len(), val.len()), (SplitRule::Documents, 9, 1));
         }
     }
 
@@ -124,41 +172,40 @@ mod tests {
     fn nothing_is_held_out_at_fraction_0() {
         for documents in [1, 20] {
             let corpus = corpus(0..documents);
-            let split = split(&corpus, 0.0, 7);
-            assert_eq!((split.train.len(), split.val.len()), (documents, 0));
+            let (_, train, val) = split(&corpus, 0.0, 7);
+            assert_eq!((train.len(), val.len()), (documents, 0));
         }
     }
 
     #[test]
     fn another_seed_holds_out_other_documents() {
         let corpus = corpus(0..200);
-        assert_ne!(split(&corpus, 0.1, 1).val, split(&corpus, 0.1, 2).val);
+        assert_ne!(split(&corpus, 0.1, 1).2, split(&corpus, 0.1, 2).2);
     }
 
     #[test]
     fn a_single_document_is_cut_at_a_line() {
         let text: String = (0..100).map(|line| format!("line {line:02}\n")).collect();
-        let corpus = Corpus::from_texts([("one", text.as_str())]);
-        let split = split(&corpus, 0.1, 7);
-        assert_eq!(split.rule, SplitRule::Tails);
-        assert_eq!(split.val, [&text[91 * 8..]]);
-        assert_eq!(split.train, [&text[..91 * 8]]);
+        let expected = text.clone();
+        let corpus = [text];
+        let (rule, train, val) = split(&corpus, 0.1, 7);
+        assert_eq!(rule, SplitRule::Tails);
+        assert_eq!((train, val), (vec![&expected[..91 * 8]], vec![&expected[91 * 8..]]));
     }
 
     #[test]
     fn a_single_line_is_cut_at_a_character() {
-        let corpus = Corpus::from_texts([("one", "é".repeat(10))]);
-        let split = split(&corpus, 0.25, 7);
-        assert_eq!((split.train, split.val), (vec!["éééééééé"], vec!["éé"]));
+        let corpus = ["é".repeat(10)];
+        let (_, train, val) = split(&corpus, 0.25, 7);
+        assert_eq!((train, val), (vec!["éééééééé"], vec!["éé"]));
     }
 
     #[test]
     fn a_dominant_document_is_cut_rather_than_held_out() {
         for seed in 0..100 {
             let mut corpus = corpus(0..20);
-            corpus.add("big".to_owned(), "a long line of text\n".repeat(1000));
-            let split = split(&corpus, 0.1, seed);
-            let val_bytes: usize = split.val.iter().map(|text| text.len()).sum();
+            corpus.push("a long line of text\n".repeat(1000));
+            let val_bytes: usize = split(&corpus, 0.1, seed).2.iter().map(|text| text.len()).sum();
             assert!(val_bytes < 4000, "{val_bytes} bytes held out with seed {seed}");
         }
     }
@@ -167,7 +214,7 @@ mod tests {
     fn something_is_left_to_train_on_however_large_the_fraction() {
         for seed in 0..50 {
             let corpus = corpus(0..10);
-            assert!(!split(&corpus, 0.95, seed).train.is_empty(), "seed {seed}");
+            assert!(!split(&corpus, 0.95, seed).1.is_empty(), "seed {seed}");
         }
     }
 
@@ -176,20 +223,18 @@ mod tests {
         fn no_text_is_lost_or_doubled(
             texts in prop::collection::vec("[a-cé\n]{1,30}", 1..30), fraction in 0.0..0.9, seed: u64
         ) {
-            let corpus = Corpus::from_texts(texts.into_iter().map(|text| ("", text)));
-            let split = split(&corpus, fraction, seed);
-            let (mut train, mut val) = (split.train.into_iter(), split.val.into_iter().peekable());
-            for document in &corpus.documents {
-                let text = document.text.as_str();
-                match split.rule {
-                    SplitRule::Documents if val.peek() == Some(&text) => drop(val.next()),
-                    SplitRule::Documents => prop_assert_eq!(train.next(), Some(text)),
+            let (rule, train, val) = split(&texts, fraction, seed);
+            let (mut train, mut val) = (train.into_iter().peekable(), val.into_iter().peekable());
+            for text in &texts {
+                let (head, tail) = match rule {
+                    SplitRule::Documents if val.peek() == Some(&text.as_str()) => ("", val.next().unwrap()),
+                    SplitRule::Documents => (train.next().unwrap(), ""),
                     SplitRule::Tails => {
                         let head = train.next().unwrap();
-                        let tail = if head.len() < text.len() { val.next().unwrap() } else { "" };
-                        prop_assert_eq!(format!("{head}{tail}"), text);
+                        (head, if head.len() < text.len() { val.next().unwrap() } else { "" })
                     }
-                }
+                };
+                prop_assert_eq!(&format!("{head}{tail}"), text);
             }
             prop_assert_eq!((train.next(), val.next()), (None, None));
         }
@@ -198,8 +243,8 @@ mod tests {
         fn added_documents_move_no_other(seed: u64, added in 0_usize..100) {
             let (before, after) = (corpus(0..200), corpus(0..200 + added));
             let (before, after) = (split(&before, 0.2, seed), split(&after, 0.2, seed));
-            prop_assert_eq!(&after.val[..before.val.len()], before.val.as_slice());
-            prop_assert_eq!(&after.train[..before.train.len()], before.train.as_slice());
+            prop_assert_eq!(&after.2[..before.2.len()], before.2.as_slice());
+            prop_assert_eq!(&after.1[..before.1.len()], before.1.as_slice());
         }
     }
 }

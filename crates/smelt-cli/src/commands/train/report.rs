@@ -52,11 +52,6 @@ impl<'a> Reporter<'a> {
                 self.backend = Some(selection.name);
                 self.note(&selection.to_string());
             }
-            TrainEvent::Read { documents, text_bytes, skipped } => {
-                let left_out =
-                    if skipped.total() > 0 { format!("; left out: {skipped}") } else { String::new() };
-                self.note(&format!("data: {documents} documents, {}{left_out}", bytes(*text_bytes)));
-            }
             TrainEvent::Preparing(progress) => self.preparing(*progress),
             TrainEvent::Begins(facts) => self.begins(facts),
             TrainEvent::Stepped { report, tokens_per_second } => self.stepped(report, *tokens_per_second),
@@ -91,19 +86,35 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    fn preparing(&mut self, progress: PrepareProgress) {
+    fn preparing(&mut self, progress: PrepareProgress<'_>) {
         match progress {
+            PrepareProgress::Resumed { tally } => {
+                self.note(&format!("data: going on after {} documents", tally.read_documents));
+            }
+            PrepareProgress::Reading { passed_bytes, total_bytes, kept_documents, .. } => {
+                self.bar("read", total_bytes).advance(passed_bytes, || format!("{kept_documents} documents"));
+            }
+            PrepareProgress::Sifted { tally } => {
+                self.progress = None;
+                let (documents, size) = (tally.kept_documents, bytes(tally.kept_bytes));
+                let removed = &tally.removed;
+                let left_out =
+                    if removed.total() > 0 { format!("; left out: {removed}") } else { String::new() };
+                self.note(&format!("data: {documents} documents, {size}{left_out}"));
+            }
             PrepareProgress::TrainingTokenizer { text_bytes } => {
                 self.note(&format!("training a tokenizer on {}", bytes(text_bytes)));
             }
             PrepareProgress::Encoding { done_bytes, total_bytes, tokens } => {
-                let output = self.context.output;
-                let bar = self
-                    .progress
-                    .get_or_insert_with(|| Progress::start(output, "tokenize", Unit::Bytes, total_bytes, 0));
-                bar.advance(done_bytes, || format!("{} tokens", count(tokens)));
+                self.bar("tokenize", total_bytes).advance(done_bytes, || format!("{} tokens", count(tokens)));
             }
         }
+    }
+
+    /// The bar of a stage of the preparation.
+    fn bar(&mut self, label: &'static str, total_bytes: u64) -> &Progress {
+        let output = self.context.output;
+        self.progress.get_or_insert_with(|| Progress::start(output, label, Unit::Bytes, total_bytes, 0))
     }
 
     fn begins(&mut self, facts: &RunFacts) {

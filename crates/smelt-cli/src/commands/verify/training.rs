@@ -116,6 +116,8 @@ fn shifted(ids: &[u32], mask: &[u32], rows: usize, seq: usize) -> TokenBatch {
         input_ids: ids.chunks(seq).flat_map(|row| row[..seq - 1].to_vec()).collect(),
         targets: next(ids),
         loss_mask: next(mask).into_iter().map(|keep| keep as f32).collect(),
+        document_ids: None,
+        position_ids: None,
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn read_header(file: &[u8]) -> Result<Header, String> {
         .ok_or_else(|| format!("its header claims {length} bytes, the file has {}", file.len()))?;
     let Entries { mut tensors, metadata } =
         serde_json::from_slice(header).map_err(|error| format!("its header does not parse: {error}"))?;
-    tensors.sort_by(|(_, a), (_, b)| a.data_offsets.cmp(&b.data_offsets));
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
     let data_start = file.len() - data.len();
     let mut placed = BTreeMap::new();
     let mut end = 0;

@@ -118,7 +118,7 @@ fn half_precision<B: Kernels>(device: &B::Device) {
 
 fn lengths<B: Kernels>(device: &B::Device) {
     each_model::<B>(device, |golden, model| {
-        for length in golden.names().into_iter().filter_map(|name| name.strip_suffix(".input_ids")) {
+        for length in golden.names().filter_map(|name| name.strip_suffix(".input_ids")) {
             if length.starts_with("len") {
                 let hidden = model
                     .hidden(ForwardInput::new(ids(golden.tensor(&format!("{length}.input_ids")), device)));

@@ -79,7 +79,7 @@ fn flipped_header_bytes_never_panic() {
             bytes[position] ^= flip;
             if let Ok(file) = open(&bytes) {
                 for name in file.names() {
-                    let _ = file.f32(&name);
+                    let _ = file.f32(name);
                 }
             }
         }

@@ -16,7 +16,7 @@ use smelt_testkit::golden_folder;
 const DAMAGED_FILES: usize = 2000;
 const DAMAGED_CONFIGS: usize = 20_000;
 
-/// Largest change of a length: far beyond any file here.
+/// Bytes that change much: ends of ranges, and instructions of pickles.
 const TELLING: [u8; 8] = [0, 1, 0x7f, 0x80, 0xff, b'(', b'R', b'.'];
 
 /// `whole` with a few bytes changed, removed or repeated.

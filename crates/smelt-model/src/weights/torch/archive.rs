@@ -27,6 +27,9 @@ const EXTRA_64: u64 = 1;
 /// The flag of encrypted records.
 const ENCRYPTED: u64 = 1;
 
+/// Name and place of a record.
+type Entry<'a> = (&'a str, Range<usize>);
+
 /// Where each record of an archive lies in its file.
 #[derive(Debug)]
 pub(super) struct Archive<'a> {
@@ -95,7 +98,7 @@ fn directory(file: &[u8]) -> Option<Range<usize>> {
 }
 
 /// Name and place of every record in the table `directory`.
-fn entries(file: &[u8], directory: Range<usize>) -> Result<Vec<(&str, Range<usize>)>, String> {
+fn entries(file: &[u8], directory: Range<usize>) -> Result<Vec<Entry<'_>>, String> {
     let mut table = &file[directory];
     let mut entries = Vec::new();
     while !table.is_empty() {
@@ -103,7 +106,7 @@ fn entries(file: &[u8], directory: Range<usize>) -> Result<Vec<(&str, Range<usiz
         entries.push(entry);
         table = rest;
     }
-    let mut places: Vec<&(&str, Range<usize>)> = entries.iter().collect();
+    let mut places: Vec<&Entry<'_>> = entries.iter().collect();
     places.sort_by_key(|(_, range)| range.start);
     match places.windows(2).find(|pair| pair[0].1.end > pair[1].1.start) {
         Some(pair) => Err(format!("its records `{}` and `{}` overlap", pair[0].0, pair[1].0)),
@@ -112,7 +115,7 @@ fn entries(file: &[u8], directory: Range<usize>) -> Result<Vec<(&str, Range<usiz
 }
 
 /// The first record of `table`, and the table after it.
-fn entry<'a>(file: &'a [u8], table: &'a [u8]) -> Result<((&'a str, Range<usize>), &'a [u8]), String> {
+fn entry<'a>(file: &'a [u8], table: &'a [u8]) -> Result<(Entry<'a>, &'a [u8]), String> {
     let damaged = || "its table of records is damaged".to_owned();
     if !table.starts_with(CENTRAL) || table.len() < CENTRAL_BYTES {
         return Err(damaged());

@@ -28,7 +28,7 @@ fn options(read: ReadOptions) -> PrepareOptions {
     // Bytes as tokens: what is read is looked at, not what a tokenizer makes of it.
     PrepareOptions {
         read,
-        vocab_size: 257,
+        vocab_size: 259,
         val_fraction: 0.0,
         dedup: Dedup::Exact,
         ..PrepareOptions::default()

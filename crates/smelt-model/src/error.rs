@@ -83,14 +83,15 @@ pub enum ModelError {
         nearest: Option<String>,
     },
     /// A tensor file is damaged, lies about itself, or wants more than to describe tensors.
-    #[error("`{path}` is not a valid {format} file: {reason}")]
+    #[error("`{path}` is not a valid {format} file")]
     BadTensorFile {
         /// The file.
         path: PathBuf,
         /// What it was read as: `safetensors`, `PyTorch`.
         format: &'static str,
         /// What is wrong with it.
-        reason: String,
+        #[source]
+        reason: Damage,
     },
     /// The folder has no weights that can be read.
     #[error(
@@ -184,6 +185,11 @@ pub enum ModelError {
         vocab_size: usize,
     },
 }
+
+/// What is wrong with a file, in words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Damage(pub(crate) String);
 
 impl ModelError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {

@@ -27,7 +27,7 @@ pub use config::{
     LayerConfig, MlpConfig, ModelConfig, NormConfig, NormKind, Positions, Projections, Residual, SectionKey,
 };
 pub use decoder::{Decoder, ForwardInput};
-pub use error::{Differences, MisShaped, ModelError};
+pub use error::{Damage, Differences, MisShaped, ModelError};
 pub use family::Family;
 pub use init::Distribution;
 pub use parameters::{ParameterInfo, ParameterMapper, ParameterVisitor, Role};

@@ -15,7 +15,7 @@ use super::header::read_header;
 use super::map::FileMap;
 use super::place::{Place, StoredTensor};
 use super::torch::{self, read_state_dict};
-use crate::error::ModelError;
+use crate::error::{Damage, ModelError};
 
 /// A tensor file open for reading; its values stay on disk until asked for.
 ///
@@ -39,8 +39,13 @@ impl TensorFile {
     /// lies about itself, wants to run code, or was written by PyTorch before 1.6.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
         let map = FileMap::open(path)?;
-        let bad =
-            |format| move |reason| ModelError::BadTensorFile { path: path.to_path_buf(), format, reason };
+        let bad = |format| {
+            move |reason| ModelError::BadTensorFile {
+                path: path.to_path_buf(),
+                format,
+                reason: Damage(reason),
+            }
+        };
         let named_safetensors = path.extension().is_some_and(|extension| extension == "safetensors");
         let (tensors, metadata) = if !named_safetensors && torch::is_torch(map.bytes()) {
             (read_state_dict(map.bytes()).map_err(bad("PyTorch"))?, BTreeMap::new())

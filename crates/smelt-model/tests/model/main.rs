@@ -12,3 +12,9 @@ mod initialisation;
 mod mutations;
 mod torch_files;
 mod weights;
+
+/// An error and what caused it, as the command line prints them.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

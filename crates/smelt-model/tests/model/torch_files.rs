@@ -8,6 +8,8 @@ use smelt_model::load;
 use smelt_model::weights::{Checkpoint, TensorFile};
 use smelt_testkit::{backend_test, golden_folder};
 
+use crate::chain;
+
 backend_test!(a_folder_of_torch_files_loads_like_one_of_safetensors, folders);
 
 #[test]
@@ -28,7 +30,7 @@ fn values_are_those_that_pytorch_wrote() {
 
 #[test]
 fn files_of_pytorch_before_1_6_are_refused_by_name() {
-    let error = TensorFile::open(&golden_folder("torch_files").join("legacy.bin")).unwrap_err().to_string();
+    let error = chain(&TensorFile::open(&golden_folder("torch_files").join("legacy.bin")).unwrap_err());
     assert!(error.contains("written by PyTorch before 1.6 (a bare pickle, not a zip archive)"), "{error}");
 }
 
@@ -80,7 +82,7 @@ fn open(bytes: &[u8]) -> Result<TensorFile, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pytorch_model.bin");
     fs::write(&path, bytes).unwrap();
-    TensorFile::open(&path).map_err(|error| error.to_string())
+    TensorFile::open(&path).map_err(|error| chain(&error))
 }
 
 /// The archive of `pickle`, with a storage `0` of 6 numbers of four bytes.

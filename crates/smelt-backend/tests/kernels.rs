@@ -180,15 +180,17 @@ impl Job for Rotary {
     fn run<B: Kernels>(self, device: B::Device) {
         for style in [RotaryStyle::Half, RotaryStyle::Interleaved] {
             for batch in [1, 2] {
-                let x = random::<B, 4>([2, 3, 5, 8], 1, &device);
+                // As a projection leaves heads: `[batch, seq, heads, head_dim]`, seen with heads first.
+                let x = random::<B, 4>([2, 5, 3, 8], 1, &device);
+                let heads = |x: Tensor<Autodiff<B>, 4>| x.swap_dims(1, 2);
                 let angles = random::<B, 3>([batch, 5, 4], 2, &device) * 3.0;
                 let tables =
                     || (Tensor::from_inner(angles.clone().cos()), Tensor::from_inner(angles.clone().sin()));
                 same(
                     &format!("rotary {style:?}"),
                     &[x],
-                    |[x]| Kernels::rotary(x, tables().0, tables().1, style),
-                    |[x]| rotary::plain(x, tables().0, tables().1, style),
+                    |[x]| Kernels::rotary(heads(x), tables().0, tables().1, style),
+                    |[x]| rotary::plain(heads(x), tables().0, tables().1, style),
                 );
             }
         }

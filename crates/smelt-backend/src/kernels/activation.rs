@@ -60,6 +60,22 @@ pub fn plain_derivative<B: Kernels>(x: Tensor<B, 2>, kind: Activation) -> Tensor
     }
 }
 
+/// [`Kernels::gated`] by the backend's own [`Kernels::activation`].
+pub fn plain_gated<B: Kernels>(gate: Tensor<B, 2>, up: Tensor<B, 2>, kind: Activation) -> Tensor<B, 2> {
+    B::activation(gate, kind) * up
+}
+
+/// [`Kernels::gated_backward`] by the backend's own [`Kernels::activation`] and its gradient.
+pub fn plain_gated_backward<B: Kernels>(
+    gate: Tensor<B, 2>,
+    up: Tensor<B, 2>,
+    grad: Tensor<B, 2>,
+    kind: Activation,
+) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    let grad_up = B::activation(gate.clone(), kind) * grad.clone();
+    (B::activation_backward(gate, grad * up, kind), grad_up)
+}
+
 fn gelu_inner<B: Kernels>(x: Tensor<B, 2>) -> Tensor<B, 2> {
     (x.clone() + x.clone() * x.clone() * x * GELU_CUBIC) * gelu_scale()
 }

@@ -110,7 +110,7 @@ pub trait Kernels: Backend {
 
     /// `activation(gate) * up`: SwiGLU and GeGLU (Shazeer 2020, arXiv:2002.05202).
     fn gated(gate: Tensor<Self, 2>, up: Tensor<Self, 2>, kind: Activation) -> Tensor<Self, 2> {
-        Self::activation(gate, kind) * up
+        activation::plain_gated(gate, up, kind)
     }
 
     /// Gradients of [`gated`](Kernels::gated) for `(gate, up)`.
@@ -120,8 +120,7 @@ pub trait Kernels: Backend {
         grad: Tensor<Self, 2>,
         kind: Activation,
     ) -> (Tensor<Self, 2>, Tensor<Self, 2>) {
-        let grad_up = Self::activation(gate.clone(), kind) * grad.clone();
-        (Self::activation_backward(gate, grad * up, kind), grad_up)
+        activation::plain_gated_backward(gate, up, grad, kind)
     }
 
     /// Rotary position embedding (Su et al. 2021, arXiv:2104.09864) of `x` `[batch, heads, seq, rotary_dim]`.

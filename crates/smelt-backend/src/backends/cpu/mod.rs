@@ -7,10 +7,13 @@
 mod activation;
 mod adamw;
 mod attention;
+mod gated;
 mod half_precision;
 mod layer_norm;
 mod linear;
 mod matrix;
+mod rms_norm;
+mod rotary;
 mod simd;
 mod token_loss;
 
@@ -22,7 +25,7 @@ use super::{Driver, Opened};
 use crate::Kernels;
 use crate::kernels::{
     self, Activation, AdamWState, AdamWStep, AttentionGradients, AttentionOptions, LayerNormGradients,
-    LinearGradients, TokenLoss,
+    LinearGradients, RmsNormGradients, RotaryStyle, TokenLoss,
 };
 
 /// Reaches [`Flex`].
@@ -88,6 +91,56 @@ impl Kernels for Flex {
             return kernels::layer_norm::plain_backward(x, weight, grad, epsilon);
         }
         layer_norm::backward(x, weight, grad, epsilon as f32)
+    }
+
+    fn rms_norm(x: Tensor<Self, 2>, weight: Tensor<Self, 1>, epsilon: f64) -> Tensor<Self, 2> {
+        if !all_f32([&x]) {
+            return kernels::rms_norm::plain(x, weight, epsilon);
+        }
+        rms_norm::forward(x, weight, epsilon as f32)
+    }
+
+    fn rms_norm_backward(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 1>,
+        grad: Tensor<Self, 2>,
+        epsilon: f64,
+    ) -> RmsNormGradients<Self> {
+        if !all_f32([&x]) {
+            return kernels::rms_norm::plain_backward(x, weight, grad, epsilon);
+        }
+        rms_norm::backward(x, weight, grad, epsilon as f32)
+    }
+
+    fn rotary(
+        x: Tensor<Self, 4>,
+        cos: Tensor<Self, 3>,
+        sin: Tensor<Self, 3>,
+        style: RotaryStyle,
+    ) -> Tensor<Self, 4> {
+        if !all_f32([&x]) {
+            return kernels::rotary::plain(x, cos, sin, style);
+        }
+        rotary::forward(x, cos, sin, style)
+    }
+
+    fn gated(gate: Tensor<Self, 2>, up: Tensor<Self, 2>, kind: Activation) -> Tensor<Self, 2> {
+        if !all_f32([&gate, &up]) || kind != Activation::Silu {
+            return kernels::activation::plain_gated(gate, up, kind);
+        }
+        gated::forward(gate, up)
+    }
+
+    fn gated_backward(
+        gate: Tensor<Self, 2>,
+        up: Tensor<Self, 2>,
+        grad: Tensor<Self, 2>,
+        kind: Activation,
+    ) -> (Tensor<Self, 2>, Tensor<Self, 2>) {
+        if !all_f32([&gate, &up]) || kind != Activation::Silu {
+            return kernels::activation::plain_gated_backward(gate, up, grad, kind);
+        }
+        gated::backward(gate, up, grad)
     }
 
     fn activation(x: Tensor<Self, 2>, kind: Activation) -> Tensor<Self, 2> {

@@ -1,0 +1,97 @@
+//! `rms_norm`: one pass over each row forward, one backward.
+
+use burn::tensor::Tensor;
+use burn_flex::Flex;
+use rayon::prelude::*;
+
+use super::simd::{sum, sum2, vectorized};
+use super::{contiguous, from_vec, values};
+use crate::kernels::RmsNormGradients;
+
+/// Rows a thread takes at a time; also the unit in which the weight's gradient is summed.
+const ROWS: usize = 32;
+
+pub(super) fn forward(x: Tensor<Flex, 2>, weight: Tensor<Flex, 1>, epsilon: f32) -> Tensor<Flex, 2> {
+    let [rows, width] = x.dims();
+    let (x, weight) = (contiguous(x), contiguous(weight));
+    let mut y = vec![0.0; rows * width];
+    let chunks = y.par_chunks_mut(ROWS * width).zip(values(&x).par_chunks(ROWS * width));
+    chunks.for_each(|(y, x)| forward_rows(y, x, values(&weight), epsilon));
+    from_vec(y, [rows, width])
+}
+
+/// `1 / rms(x)`
+#[inline(always)]
+fn inverse_root(x: &[f32], epsilon: f32) -> f32 {
+    1.0 / (sum(x, |x| x * x) / x.len() as f32 + epsilon).sqrt()
+}
+
+vectorized! {
+    fn forward_rows(y: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
+        let width = weight.len();
+        for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+            let inverse = inverse_root(x, epsilon);
+            for ((y, x), weight) in y.iter_mut().zip(x).zip(weight) {
+                *y = x * inverse * weight;
+            }
+        }
+    }
+}
+
+pub(super) fn backward(
+    x: Tensor<Flex, 2>,
+    weight: Tensor<Flex, 1>,
+    grad: Tensor<Flex, 2>,
+    epsilon: f32,
+) -> RmsNormGradients<Flex> {
+    let [rows, width] = x.dims();
+    let (x, weight, grad) = (contiguous(x), contiguous(weight), contiguous(grad));
+    let mut grad_x = vec![0.0; rows * width];
+    let size = ROWS * width;
+    // One partial sum per chunk of rows, added in order: the same for any number of threads.
+    let partial: Vec<Vec<f32>> = grad_x
+        .par_chunks_mut(size)
+        .zip(values(&x).par_chunks(size).zip(values(&grad).par_chunks(size)))
+        .map(|(grad_x, (x, grad))| {
+            let mut of_weight = vec![0.0; width];
+            backward_rows(grad_x, &mut of_weight, x, values(&weight), grad, epsilon);
+            of_weight
+        })
+        .collect();
+    let total = partial.into_iter().reduce(|mut sum, more| {
+        sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+        sum
+    });
+    RmsNormGradients {
+        x: from_vec(grad_x, [rows, width]),
+        weight: from_vec(total.unwrap_or_else(|| vec![0.0; width]), [width]),
+    }
+}
+
+vectorized! {
+    fn backward_rows(
+        grad_x: &mut [f32],
+        of_weight: &mut [f32],
+        x: &[f32],
+        weight: &[f32],
+        grad: &[f32],
+        epsilon: f32,
+    ) {
+        let width = weight.len();
+        let mut scaled = vec![0f32; width];
+        let rows = grad_x.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(grad.chunks_exact(width));
+        for ((grad_x, x), grad) in rows {
+            let inverse = inverse_root(x, epsilon);
+            for (((sum, scaled), (grad, weight)), x) in
+                of_weight.iter_mut().zip(&mut scaled).zip(grad.iter().zip(weight)).zip(x)
+            {
+                *sum += grad * x * inverse;
+                *scaled = grad * weight;
+            }
+            let along = sum2(&scaled, x, |a, b| a * b) * inverse * inverse / width as f32;
+            for ((grad_x, scaled), x) in grad_x.iter_mut().zip(&scaled).zip(x) {
+                *grad_x = (scaled - x * along) * inverse;
+            }
+        }
+    }
+}

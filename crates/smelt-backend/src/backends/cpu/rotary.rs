@@ -1,0 +1,85 @@
+//! `rotary`, reading heads where the projection left them and writing them side by side.
+
+use burn::tensor::Tensor;
+use burn_flex::{Flex, FlexTensor};
+use rayon::prelude::*;
+
+use super::simd::vectorized;
+use super::{contiguous, flex, from_vec, values};
+use crate::kernels::RotaryStyle;
+
+/// As `Kernels::rotary`.
+pub(super) fn forward(
+    x: Tensor<Flex, 4>,
+    cos: Tensor<Flex, 3>,
+    sin: Tensor<Flex, 3>,
+    style: RotaryStyle,
+) -> Tensor<Flex, 4> {
+    let shape @ [_, heads, seq, dim] = x.dims();
+    let [rows, _, half] = cos.dims();
+    assert_eq!(half * 2, dim, "cos must hold one value for each pair of the {dim} features");
+    let (cos, sin) = (contiguous(cos), contiguous(sin));
+    let (cos, sin) = (values(&cos), values(&sin));
+    let x = Heads::new(flex(x));
+    let mut y = vec![0f32; shape.iter().product()];
+    y.par_chunks_mut((seq * dim).max(1)).enumerate().for_each(|(index, y)| {
+        let (batch, head) = (index / heads, index % heads);
+        let table = if rows == 1 { 0 } else { batch * seq * half };
+        let (cos, sin) = (&cos[table..][..seq * half], &sin[table..][..seq * half]);
+        let positions = y.chunks_exact_mut(dim).zip(cos.chunks_exact(half).zip(sin.chunks_exact(half)));
+        for (position, (y, (cos, sin))) in positions.enumerate() {
+            let x = x.features([batch, head, position]);
+            match style {
+                RotaryStyle::Half => rotate_halves(y, x, cos, sin),
+                RotaryStyle::Interleaved => rotate_pairs(y, x, cos, sin),
+            }
+        }
+    });
+    from_vec(y, shape)
+}
+
+/// A tensor `[batch, heads, seq, dim]` whose features lie side by side, in whatever order the rest is.
+struct Heads {
+    tensor: FlexTensor,
+    strides: [usize; 3],
+    dim: usize,
+}
+
+impl Heads {
+    fn new(tensor: FlexTensor) -> Self {
+        let readable =
+            tensor.layout().strides().iter().all(|stride| *stride >= 0) && tensor.layout().strides()[3] == 1;
+        let tensor = if readable { tensor } else { tensor.to_contiguous() };
+        let layout = tensor.layout();
+        let strides = [0, 1, 2].map(|dim| layout.strides()[dim].unsigned_abs());
+        let dim = layout.shape()[3];
+        Self { tensor, strides, dim }
+    }
+
+    fn features(&self, place: [usize; 3]) -> &[f32] {
+        let offset: usize = place.iter().zip(self.strides).map(|(index, stride)| index * stride).sum();
+        &self.tensor.storage::<f32>()[self.tensor.layout().start_offset() + offset..][..self.dim]
+    }
+}
+
+vectorized! {
+    fn rotate_halves(y: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32]) {
+        let half = cos.len();
+        let ((y_first, y_second), (x_first, x_second)) = (y.split_at_mut(half), x.split_at(half));
+        for (((y, (a, b)), cos), sin) in y_first.iter_mut().zip(x_first.iter().zip(x_second)).zip(cos).zip(sin) {
+            *y = a * cos - b * sin;
+        }
+        for (((y, (a, b)), cos), sin) in y_second.iter_mut().zip(x_first.iter().zip(x_second)).zip(cos).zip(sin) {
+            *y = b * cos + a * sin;
+        }
+    }
+}
+
+vectorized! {
+    fn rotate_pairs(y: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32]) {
+        let (y_pairs, x_pairs) = (y.as_chunks_mut::<2>().0, x.as_chunks::<2>().0);
+        for (((y, [a, b]), cos), sin) in y_pairs.iter_mut().zip(x_pairs).zip(cos).zip(sin) {
+            *y = [a * cos - b * sin, b * cos + a * sin];
+        }
+    }
+}

@@ -313,8 +313,12 @@ impl Job for HalfPrecisionWeights {
                 let needed = [true, false, true];
                 let found = B::linear_backward(x.clone(), held, grad.clone(), needed);
                 let expected = linear::plain_backward(x, widened, grad, needed);
-                close(&what, &to_host(found.x.unwrap()), &to_host(expected.x.unwrap()));
-                close(&what, &to_host(found.bias.unwrap()), &to_host(expected.bias.unwrap()));
+                close(&what, &to_host(found.x.expect("asked for")), &to_host(expected.x.expect("asked for")));
+                close(
+                    &what,
+                    &to_host(found.bias.expect("asked for")),
+                    &to_host(expected.bias.expect("asked for")),
+                );
             }
         }
     }

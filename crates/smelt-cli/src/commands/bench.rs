@@ -4,8 +4,12 @@
 //! The limits are measured, not read from a data sheet: matmul at its best size bounds training, the speed
 //! at which weights are read bounds decoding.
 
+mod against;
+mod folder;
+
 use std::hint::black_box;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::{Distribution, Tensor};
@@ -14,26 +18,37 @@ use rayon::prelude::*;
 use serde::Serialize;
 use smelt_backend::{Job, Kernels, Name, dispatch, scalar};
 use smelt_data::TokenBatch;
+use smelt_data::hub::RepoKind;
 use smelt_generate::{GenerateOptions, generate};
 use smelt_model::estimate::{parameters, training};
 use smelt_model::{Decoder, ModelConfig};
 use smelt_train::Trainer;
 
-use crate::config::RunConfig;
+use self::folder::FolderJob;
+use crate::config::{BackendSection, RunConfig};
 use crate::context::Context;
 use crate::error::CliError;
+use crate::folders::model_folder;
+use crate::hub::local_folder;
 use crate::table::{Align, render};
 use crate::training::training_shape;
 
 const EXAMPLES: &str = "\
 Examples:
   smelt bench
-  smelt bench --backend candle --json";
+  smelt bench --backend candle --json
+  smelt bench --model runs/mine --against results.jsonl";
 
 /// Arguments of `smelt bench`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
+    /// Folder of a model: times loading it, its first token, a prompt and decoding, and nothing else
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Results of other programs, one JSON object per line, to print ratios with
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
     /// Training steps to time
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: u32,
@@ -55,15 +70,58 @@ struct Measurement {
 }
 
 pub fn run(args: &BenchArgs, context: &Context) -> Result<(), CliError> {
-    let config = RunConfig::quick_start();
-    let model = config.model.model_config()?;
-    let needed = training(&model.decoder, training_shape(&config)).peak_bytes;
-    let selection = context.select(&config.backend, Some(needed))?;
-    let measurements = measure(args, &config, &model, selection.name, context)?;
+    let measurements = match &args.model {
+        Some(folder) => {
+            let folder = model_folder(&local_folder(folder, RepoKind::Model, context)?)?;
+            let selection = context.select(&BackendSection::default(), None)?;
+            measure_folder(&folder, args.tokens as usize, selection.name, context)?
+        }
+        None => {
+            let config = RunConfig::quick_start();
+            let model = config.model.model_config()?;
+            let needed = training(&model.decoder, training_shape(&config)).peak_bytes;
+            let selection = context.select(&config.backend, Some(needed))?;
+            measure(args, &config, &model, selection.name, context)?
+        }
+    };
     for measurement in &measurements {
         context.output.record(measurement)?;
     }
-    context.output.line(&table(&measurements))
+    context.output.line(&table(&measurements))?;
+    if let Some(file) = &args.against {
+        for ratio in against::ratios(file, &measurements)? {
+            context.output.line(&ratio)?;
+        }
+    }
+    Ok(())
+}
+
+fn measure_folder(
+    folder: &Path,
+    tokens: usize,
+    backend: Name,
+    context: &Context,
+) -> Result<Vec<Measurement>, CliError> {
+    context.output.note("measuring memory");
+    let bandwidth = memory_bandwidth();
+    context.output.note("measuring the model");
+    let speed = dispatch(backend, FolderJob { folder, tokens })?;
+    let prompt = folder::PROMPT_TOKENS;
+    let decode = speed.decode_tokens_per_second;
+    Ok(vec![
+        limit("memory read", format!("{} MiB by all threads", READ_BYTES >> 20), bandwidth / 1e9, "GB/s"),
+        limit("load", "from the system's file cache".to_owned(), speed.load_seconds, "s"),
+        limit("first token", format!("load and {prompt} tokens"), speed.first_token_seconds, "s"),
+        limit("prefill", format!("{prompt} tokens"), speed.prefill_tokens_per_second, "tokens/s"),
+        Measurement {
+            measurement: "decode",
+            what: format!("{tokens} tokens after them"),
+            value: decode,
+            unit: "tokens/s",
+            share_of_limit: Some(decode * speed.weights_bytes / bandwidth),
+            limit: Some("memory read"),
+        },
+    ])
 }
 
 fn measure(
@@ -133,7 +191,7 @@ fn table(rows: &[Measurement]) -> String {
         vec![
             row.measurement.to_owned(),
             row.what.clone(),
-            format!("{:.1}", row.value),
+            if row.unit == "s" { format!("{:.3}", row.value) } else { format!("{:.1}", row.value) },
             row.unit.to_owned(),
             share.map_or(String::new(), |(share, limit)| format!("{:.0} % of {limit}", share * 100.0)),
         ]

@@ -4,9 +4,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod ci;
+mod device;
 mod golden;
 mod macos;
-mod metal;
 mod outcome;
 mod python;
 mod steps;
@@ -28,6 +28,7 @@ usage: cargo xtask COMMAND
   check-metal [--rehearse]
                           what a Mac is asked for: build, goldens and a short training run on Metal;
                           --rehearse takes the same steps on the `candle` CPU backend, anywhere
+  check-wgpu              the same on wgpu; on a software driver it takes hours
   check-python FOLDER     open a checkpoint with transformers and compare its logits with smelt's
 
 exit codes: 0 passed, 1 failed, 2 wrong usage, 3 not checked (the reason is printed)";
@@ -60,8 +61,9 @@ fn run(arguments: &[&str]) -> Result<Outcome> {
         ["tidy"] => tidy::run(&workspace),
         ["golden", folder, names @ ..] => golden::run(&workspace, folder.as_ref(), names),
         ["check-macos", cargo_arguments @ ..] => macos::run(&workspace, cargo_arguments),
-        ["check-metal"] => metal::run(&workspace, &metal::ON_A_MAC),
-        ["check-metal", "--rehearse"] => metal::run(&workspace, &metal::REHEARSAL),
+        ["check-metal"] => device::run(&workspace, &device::ON_A_MAC),
+        ["check-metal", "--rehearse"] => device::run(&workspace, &device::REHEARSAL),
+        ["check-wgpu"] => device::run(&workspace, &device::ON_WGPU),
         ["check-python", folder] => python::run(&workspace, folder.as_ref()),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -68,7 +68,9 @@ impl Job for LogitsJob {
         let (config, model) = load::<B>(&self.folder, &device)?;
         config.decoder.check_token_ids(&self.ids.values)?;
         let [batch, seq] = self.ids.shape;
-        self.ids.fits(config.decoder.context_length())?;
+        if let Some(positions) = config.decoder.learned_positions() {
+            self.ids.fits(positions)?;
+        }
         let mut input = ForwardInput::new(int_tensor::<B, 2>(&self.ids.values, [batch, seq], &device));
         if let Some(mask) = &self.mask {
             input.position_ids = Some(positions(mask));

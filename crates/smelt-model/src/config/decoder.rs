@@ -228,7 +228,12 @@ impl DecoderConfig {
         }
     }
 
-    /// Positions it can serve, rope scaling included.
+    /// Positions that have a vector, where they are learned: there are no others. Rotations go on.
+    pub fn learned_positions(&self) -> Option<usize> {
+        (self.positions == Positions::Learned).then_some(self.max_position_embeddings)
+    }
+
+    /// Positions it was made to serve, rope scaling included.
     pub fn context_length(&self) -> usize {
         let base = self.max_position_embeddings;
         self.rotary().iter().map(|rotary| rotary.context_length(base)).min().unwrap_or(base)

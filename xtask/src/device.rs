@@ -1,4 +1,5 @@
-//! `cargo xtask check-metal`: what the first person with a Mac runs, with one page of results.
+//! `cargo xtask check-metal` and `check-wgpu`: what the first person with such a device runs, with one page
+//! of results.
 //!
 //! Knows nothing of what a right answer is: the goldens, the self-test and the kernel tests do.
 
@@ -14,16 +15,27 @@ pub struct Plan {
     backend: &'static str,
     features: &'static str,
     needs_a_mac: bool,
+    /// Settings of the short training run besides its length.
+    training: &'static [&'static str],
 }
 
 /// The real thing.
-pub const ON_A_MAC: Plan = Plan { backend: "metal", features: "metal,accelerate", needs_a_mac: true };
+pub const ON_A_MAC: Plan =
+    Plan { backend: "metal", features: "metal,accelerate", needs_a_mac: true, training: &[] };
 
 /// The same steps on candle's CPU device, which shares its Rust code with Metal.
-pub const REHEARSAL: Plan = Plan { backend: "candle", features: "candle", needs_a_mac: false };
+pub const REHEARSAL: Plan = Plan { backend: "candle", features: "candle", needs_a_mac: false, training: &[] };
+
+/// Any GPU, or a software driver: the model is small enough for one, and hours still pass there.
+pub const ON_WGPU: Plan = Plan {
+    backend: "wgpu",
+    features: "wgpu",
+    needs_a_mac: false,
+    training: &["--set", "model.n_layer=2", "--set", "model.n_embd=64", "--set", "model.n_head=4"],
+};
 
 /// Builds, asks the backend for its self-test, verifies every golden, trains briefly, runs the
-/// kernel tests; prints the page and leaves it in `target/check-metal/results.md`.
+/// kernel tests; prints the page and leaves it in `target/check-BACKEND/results.md`.
 ///
 /// # Errors
 /// If a program cannot be started or the page cannot be written.
@@ -34,7 +46,7 @@ pub fn run(workspace: &Workspace, plan: &Plan) -> Result<Outcome> {
                 .into(),
         ));
     }
-    let folder = workspace.root.join("target/check-metal");
+    let folder = workspace.root.join(plan.folder());
     fs::create_dir_all(&folder)?;
     let mut finished = vec![build(workspace, plan).run()?];
     if finished[0].passed {
@@ -49,6 +61,13 @@ pub fn run(workspace: &Workspace, plan: &Plan) -> Result<Outcome> {
     fs::write(&path, &page)?;
     println!("\n{page}\nwritten to {}; please attach it to an issue", path.display());
     Ok(Outcome::from_passed(finished.iter().all(|step| step.passed)))
+}
+
+impl Plan {
+    /// Where the page and the run go.
+    fn folder(&self) -> String {
+        format!("target/check-{}", self.backend)
+    }
 }
 
 fn build(workspace: &Workspace, plan: &Plan) -> Step {
@@ -71,10 +90,14 @@ fn check_steps(workspace: &Workspace, plan: &Plan) -> Result<Vec<Step>> {
         let command = smelt(workspace, &["verify", &fixture, "--backend", plan.backend]);
         steps.push(Step::new(format!("verify {fixture}"), command));
     }
-    let output = "target/check-metal/run";
+    let output = &format!("{}/run", plan.folder());
     let length = ["--max-steps", "30", "--warmup-steps", "5"];
-    let train =
-        [&["train", "--backend", plan.backend, "--output", output, "--overwrite"], &length[..]].concat();
+    let train = [
+        &["train", "--backend", plan.backend, "--output", output, "--overwrite"],
+        &length[..],
+        plan.training,
+    ]
+    .concat();
     steps.push(Step::new("train 30 steps", smelt(workspace, &train)));
     let generate =
         ["generate", "--backend", plan.backend, "--model", output, "--max-tokens", "32", "--seed", "1"];
@@ -115,7 +138,7 @@ fn page(workspace: &Workspace, plan: &Plan, finished: &[Finished]) -> String {
     let total = finished.len();
     let table = steps::table(finished);
     format!(
-        "# check-metal: {failed} of {total} steps failed on `{}`\n\n{facts}\n```\n{table}```\n\n```\n{backends}\n```\n",
+        "# {failed} of {total} steps failed on `{}`\n\n{facts}\n```\n{table}```\n\n```\n{backends}\n```\n",
         plan.backend
     )
 }
@@ -138,6 +161,6 @@ mod tests {
         let start = Instant::now();
         let finished = [Finished::after("build", true, start), Finished::after("train", false, start)];
         let page = page(&workspace, &REHEARSAL, &finished);
-        assert!(page.starts_with("# check-metal: 1 of 2 steps failed on `candle`\n"), "{page}");
+        assert!(page.starts_with("# 1 of 2 steps failed on `candle`\n"), "{page}");
     }
 }

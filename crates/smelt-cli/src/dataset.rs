@@ -3,17 +3,23 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use smelt_data::{DataError, Dedup, Input, META_FILE, PrepareOptions, PrepareProgress, Prepared, prepare};
+use smelt_data::{
+    DataError, Dedup, Input, InstructionFolder, META_FILE, PrepareOptions, PrepareProgress, Prepared, prepare,
+};
 use smelt_model::ModelConfig;
 
 use crate::config::RunConfig;
 use crate::error::CliError;
 use crate::folders::{DATA, model_folder};
+use crate::instructions::Instructions;
 use crate::quickstart;
+use crate::run_data::RunData;
 use crate::training::TrainEvent;
 
-/// The data of a run; nothing was written yet.
+/// Where the data of a run comes from; nothing was written yet.
 pub enum Source {
+    /// A folder with `train.jsonl`.
+    Instructions(PathBuf),
     /// Tokenized before.
     Prepared(Box<Prepared>),
     /// Documents to read and tokenize.
@@ -30,6 +36,11 @@ pub fn find_data(config: &RunConfig, run: &Path, checkpoint: Option<&Path>) -> R
     {
         return Ok(Source::Prepared(Box::new(Prepared::open(folder)?)));
     }
+    if let [folder] = config.data.paths.as_slice()
+        && InstructionFolder::is_at(folder)
+    {
+        return Ok(Source::Instructions(folder.clone()));
+    }
     let folder = run.join(DATA);
     if checkpoint.is_some() && folder.join(META_FILE).is_file() {
         return reopen(config, &folder).map(|prepared| Source::Prepared(Box::new(prepared)));
@@ -37,7 +48,8 @@ pub fn find_data(config: &RunConfig, run: &Path, checkpoint: Option<&Path>) -> R
     inputs(config).map(Source::Documents)
 }
 
-/// Tokenizes documents into the folder of the run; what was prepared stays where it is.
+/// Tokenizes documents into the folder of the run, and instruction data in memory; what was prepared stays
+/// where it is.
 ///
 /// # Errors
 /// [`CliError`] if the folder cannot be written, or the documents are too few.
@@ -47,9 +59,20 @@ pub fn prepare_data(
     run: &Path,
     model: &ModelConfig,
     on_event: &mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
-) -> Result<Prepared, CliError> {
+) -> Result<RunData, CliError> {
     let inputs = match source {
-        Source::Prepared(prepared) => return Ok(*prepared),
+        Source::Prepared(prepared) => return Ok(RunData::Text(prepared)),
+        Source::Instructions(folder) => {
+            let tokenizer = tokenizer(config)?.ok_or_else(|| CliError::Usage {
+                message: "instruction data needs the tokenizer of a model".to_owned(),
+                hint:
+                    "start from one with `--model DIR`, or name a tokenizer with `--set data.tokenizer=DIR`"
+                        .to_owned(),
+            })?;
+            let read = Instructions::read(&folder, tokenizer, config)?;
+            let _ = on_event(TrainEvent::Instructed(read.folder.train.report()));
+            return Ok(RunData::Instructions(Box::new(read)));
+        }
         Source::Documents(inputs) => inputs,
     };
     let options = PrepareOptions {
@@ -62,7 +85,7 @@ pub fn prepare_data(
     };
     let tell = &mut |progress: PrepareProgress<'_>| on_event(TrainEvent::Preparing(progress));
     match prepare(&inputs, &run.join(DATA), &options, tell) {
-        Ok(done) => Ok(done.prepared),
+        Ok(done) => Ok(RunData::Text(Box::new(done.prepared))),
         Err(DataError::Interrupted) => Err(CliError::Interrupted {
             hint: Some("the same command goes on where this one stopped".to_owned()),
         }),

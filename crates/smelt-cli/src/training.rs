@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use smelt_backend::kernels::CrossEntropyOptions;
 use smelt_backend::{Job, Kernels, Selection, dispatch};
-use smelt_data::{EvalBatches, PrepareProgress, Prepared, Sampler};
+use smelt_data::{InstructionReport, PrepareProgress};
 use smelt_model::estimate::{TrainingShape, parameters, training};
 use smelt_model::{Decoder, ModelConfig, load_for_training};
-use smelt_text::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
+use smelt_text::{CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
 use smelt_train::{Checkpoints, Data, Evaluation, Observer, Outcome, StepReport, Trainer, TrainerState};
 
 use crate::config::{RunConfig, check_context};
@@ -19,6 +19,7 @@ use crate::context::select_backend;
 use crate::dataset::{find_data, prepare_data};
 use crate::error::CliError;
 use crate::folders::{RUN_CONFIG, model_folder, remove_run, write_run_config};
+use crate::run_data::RunData;
 
 /// How a run begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub enum TrainEvent<'a> {
     Selected(&'a Selection),
     /// The documents are being read and tokenized.
     Preparing(PrepareProgress<'a>),
+    /// Records of instruction data were read.
+    Instructed(&'a InstructionReport),
     /// Training begins or continues.
     Begins(&'a RunFacts),
     /// A step was done.
@@ -130,11 +133,11 @@ pub fn train(
     let data = prepare_data(source, config, &run, &model, on_event)?;
     if *start == Start::Overwrite {
         // Only here, where there is data for the run that takes its place.
-        remove_run(&run, &data.folder)?;
+        remove_run(&run, data.folder())?;
     }
     let requested_vocab_size = model.decoder.vocab_size;
     fit_vocabulary(config, &mut model, &data)?;
-    let batches = batches(config, &data)?;
+    let batches = data.batches(config)?;
     write_run_config(config, &run)?;
     let facts = RunFacts {
         run: run.clone(),
@@ -142,15 +145,15 @@ pub fn train(
         parameters: parameters(&model.decoder).total,
         vocab_size: model.decoder.vocab_size,
         requested_vocab_size,
-        train_tokens: data.meta.train.tokens,
-        val_tokens: data.meta.val.tokens,
+        train_tokens: data.train_tokens(),
+        val_tokens: data.val_tokens(),
         first_step: checkpoint
             .as_deref()
             .map_or(Ok(0), |path| TrainerState::read(path).map(|state| state.step))?,
         max_steps: config.train.max_steps,
         estimated_bytes,
     };
-    let job = TrainJob { config, model, batches, tokenizer: &data.folder, checkpoint, facts, on_event };
+    let job = TrainJob { config, model, batches, tokenizer: data.folder(), checkpoint, facts, on_event };
     let outcome = dispatch(selection.name, job)?;
     Ok(TrainSummary {
         run,
@@ -216,36 +219,26 @@ fn requested_model(config: &RunConfig, checkpoint: Option<&Path>) -> Result<Mode
 }
 
 /// Gives a new model the vocabulary of its tokenizer; a loaded one must already hold it.
-fn fit_vocabulary(config: &RunConfig, model: &mut ModelConfig, data: &Prepared) -> Result<(), CliError> {
-    let (has, needs) = (model.decoder.vocab_size, data.meta.vocab_size);
+fn fit_vocabulary(config: &RunConfig, model: &mut ModelConfig, data: &RunData) -> Result<(), CliError> {
+    let (has, needs) = (model.decoder.vocab_size, data.vocab_size());
     if needs > has {
         return Err(CliError::VocabularyTooSmall { model: has, tokenizer: needs });
     }
     if let Some(path) = &config.model.path {
         let own = Tokenizer::from_folder(&model_folder(path)?)?;
-        if own.sha256() != data.meta.tokenizer_sha256 {
-            let (data, model) = (data.folder.display(), path.display());
+        if own.sha256() != data.tokenizer_sha256() {
+            let (data, model) = (data.folder().display(), path.display());
             tracing::warn!("`{data}` was tokenized by another tokenizer than that of `{model}`");
         }
         return Ok(());
     }
     let mut section = config.model.clone();
     section.set("vocab_size", needs);
-    if let Some(end_of_text) = data.meta.end_of_text {
+    if let Some(end_of_text) = data.end_of_text() {
         section.set("eos_token_id", end_of_text);
     }
     *model = section.model_config()?;
     Ok(())
-}
-
-fn batches(config: &RunConfig, data: &Prepared) -> Result<Data, CliError> {
-    let train = &config.train;
-    let (batch, seq) = (train.batch_size, train.seq_length);
-    Ok(Data {
-        train: Sampler::new(&data.train, batch, seq, train.seed)?,
-        validation: EvalBatches::new(&data.val, batch, seq, Some(train.eval_batches)),
-        fingerprint: data.meta.train.sha256.clone(),
-    })
 }
 
 struct TrainJob<'a> {
@@ -272,8 +265,9 @@ impl Job for TrainJob<'_> {
             }
         };
         let _ = (self.on_event)(TrainEvent::Begins(&self.facts));
-        let tokenizer = [TOKENIZER_FILE, TOKENIZER_CONFIG_FILE].map(|name| self.tokenizer.join(name));
-        let companions = tokenizer.into_iter().filter(|path| path.is_file()).collect();
+        let files = [TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, CHAT_TEMPLATE_FILE];
+        let files = files.map(|name| self.tokenizer.join(name));
+        let companions = files.into_iter().filter(|path| path.is_file()).collect();
         let checkpoints = Checkpoints::new(&self.facts.run, companions);
         let mut observer = Events { on_event: self.on_event, stopped: false };
         Ok(smelt_train::train(&mut trainer, &self.batches, &self.facts.run, &checkpoints, &mut observer)?)

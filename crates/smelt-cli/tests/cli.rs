@@ -10,6 +10,8 @@ mod download;
 mod faults;
 #[path = "cli/flags.rs"]
 mod flags;
+#[path = "cli/instructions.rs"]
+mod instructions;
 #[path = "cli/memory.rs"]
 mod memory;
 #[path = "cli/resume.rs"]

@@ -1,10 +1,11 @@
 //! The training loop.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use smelt_backend::{Kernels, memory};
-use smelt_data::{EvalBatches, Sampler, TokenBatch};
+use smelt_data::{BatchSource, EvalBatches, TokenBatch};
 use smelt_model::Decoder;
 
 use crate::{Checkpoints, Evaluation, MetricsLog, Record, StepReport, TrainError, Trainer};
@@ -12,9 +13,9 @@ use crate::{Checkpoints, Evaluation, MetricsLog, Record, StepReport, TrainError,
 /// What a run trains and validates on.
 pub struct Data {
     /// Training batches by number.
-    pub train: Sampler,
-    /// Validation batches.
-    pub validation: EvalBatches,
+    pub train: Arc<dyn BatchSource>,
+    /// Validation batches, if there is anything to validate on.
+    pub validation: Option<EvalBatches>,
     /// Identifies the data: a run resumes only on the same.
     pub fingerprint: String,
 }
@@ -84,7 +85,7 @@ pub fn train<B: Kernels>(
 
         // ---- one step: batch -> forward -> loss -> backward -> accumulate -> clip -> optimizer -> report
         meter.start_step();
-        let micro_batches = effective_batch(data, step, config.gradient_accumulation_steps);
+        let micro_batches = effective_batch(data, step, config.gradient_accumulation_steps)?;
         let report = trainer.step(&micro_batches)?;
         meter.end_step(&report);
         // ----
@@ -98,9 +99,9 @@ pub fn train<B: Kernels>(
 }
 
 /// The micro-batches of one optimizer step.
-fn effective_batch(data: &Data, step: u64, accumulation: usize) -> Vec<TokenBatch> {
+fn effective_batch(data: &Data, step: u64, accumulation: usize) -> Result<Vec<TokenBatch>, TrainError> {
     let first = step * accumulation as u64;
-    (first..first + accumulation as u64).map(|index| data.train.batch(index)).collect()
+    (first..first + accumulation as u64).map(|index| Ok(data.train.batch(index)?)).collect()
 }
 
 fn evaluated<B: Kernels>(
@@ -109,7 +110,8 @@ fn evaluated<B: Kernels>(
     log: &mut MetricsLog,
     observer: &mut dyn Observer<B>,
 ) -> Result<Option<Evaluation>, TrainError> {
-    let Some(evaluation) = trainer.evaluate(data.validation.clone()) else { return Ok(None) };
+    let batches = data.validation.clone();
+    let Some(evaluation) = batches.and_then(|batches| trainer.evaluate(batches)) else { return Ok(None) };
     let step = trainer.steps();
     log.write(&Record::Validation { step, evaluation, perplexity: evaluation.perplexity() })?;
     observer.evaluated(&trainer.model(), step, &evaluation);

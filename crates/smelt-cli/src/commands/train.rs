@@ -23,7 +23,8 @@ Examples:
   smelt train --resume auto                          continue it
   smelt train --data ~/scripts --output runs/mine    your own text, the quick start's model
   smelt train --config configs/tiny.yaml --data ~/scripts --set train.weight_decay=0
-  smelt train --model gpt2 --data ~/scripts --learning-rate 5e-5";
+  smelt train --model gpt2 --data ~/scripts --learning-rate 5e-5
+  smelt train --model qwen --data chats --mask-prompt    chats/train.jsonl: conversations to learn the answers of";
 
 /// Arguments of `smelt train`.
 #[derive(Debug, Args)]
@@ -38,7 +39,7 @@ pub struct TrainArgs {
     /// Start from the weights of a model folder
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// Files and folders of text, or one prepared folder
+    /// Files and folders of text, or one prepared folder, or one folder of instruction data
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub data: Vec<PathBuf>,
     /// Folder of the run [default: runs/NAME]
@@ -98,6 +99,12 @@ pub struct TrainSettings {
     /// Part of the documents held out for validation
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub val_split: Option<f64>,
+    /// Of instruction data, learn the answers alone
+    #[arg(long)]
+    pub mask_prompt: bool,
+    /// Leave out and count lines of instruction data that are no records
+    #[arg(long)]
+    pub skip_bad_lines: bool,
     /// Seed of weights, data order and dropout
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -174,7 +181,7 @@ fn flags(args: &TrainArgs) -> Vec<FlagSetting> {
 impl TrainSettings {
     /// The flags that were given, as keys of the config.
     pub fn given(&self) -> Vec<FlagSetting> {
-        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 14] = [
+        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 16] = [
             ("--method", "train", "method", self.method.map(json)),
             ("--batch-size", "train", "batch_size", self.batch_size.map(json)),
             ("--seq-length", "train", "seq_length", self.seq_length.map(json)),
@@ -193,6 +200,8 @@ impl TrainSettings {
             ("--keep-last", "checkpoint", "keep_last", self.keep_last.map(json)),
             ("--log-interval", "log", "log_interval", self.log_interval.map(json)),
             ("--val-split", "data", "val_split", self.val_split.map(json)),
+            ("--mask-prompt", "data", "mask_prompt", self.mask_prompt.then(|| json(true))),
+            ("--skip-bad-lines", "data", "skip_bad_lines", self.skip_bad_lines.then(|| json(true))),
             ("--seed", "train", "seed", self.seed.map(json)),
         ];
         rows.into_iter()

@@ -49,18 +49,30 @@ impl Default for BackendSection {
 pub struct DataSection {
     /// Use the corpus in the binary: bash scripts and English about them.
     pub embedded: bool,
-    /// Files and folders of text, or one prepared folder (it holds `meta.json`).
+    /// Files and folders of text, or one prepared folder (it holds `meta.json`), or one folder of instruction
+    /// data (it holds `train.jsonl`).
     pub paths: Vec<PathBuf>,
     /// Folder or file of a tokenizer to reuse; one is trained where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<PathBuf>,
     /// Part of the documents held out for validation.
     pub val_split: f64,
+    /// Of instruction data, learn the answers alone.
+    pub mask_prompt: bool,
+    /// Leave out lines of instruction data that are no records, instead of stopping at the first.
+    pub skip_bad_lines: bool,
 }
 
 impl Default for DataSection {
     fn default() -> Self {
-        Self { embedded: false, paths: Vec::new(), tokenizer: None, val_split: 0.1 }
+        Self {
+            embedded: false,
+            paths: Vec::new(),
+            tokenizer: None,
+            val_split: 0.1,
+            mask_prompt: false,
+            skip_bad_lines: false,
+        }
     }
 }
 

@@ -53,6 +53,7 @@ impl<'a> Reporter<'a> {
                 self.note(&selection.to_string());
             }
             TrainEvent::Preparing(progress) => self.preparing(*progress),
+            TrainEvent::Instructed(report) => self.note(&format!("records: {report}")),
             TrainEvent::Begins(facts) => self.begins(facts),
             TrainEvent::Stepped { report, tokens_per_second } => self.stepped(report, *tokens_per_second),
             TrainEvent::Evaluated { step, evaluation } => self.evaluated(*step, evaluation),

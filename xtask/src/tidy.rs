@@ -64,8 +64,13 @@ fn check(workspace: &Workspace, files: &[String]) -> Result<Vec<Finding>> {
     for path in files {
         let bytes =
             fs::read(workspace.root.join(path)).map_err(|error| format!("cannot read `{path}`: {error}"))?;
-        // Files that are not text (weights, archives) have nothing to say.
-        let Ok(content) = String::from_utf8(bytes) else { continue };
+        let content = match String::from_utf8(bytes) {
+            Ok(content) => content,
+            Err(binary) => {
+                findings.extend(text::check_binary(path, binary.as_bytes()));
+                continue;
+            }
+        };
         findings.extend(text::check(path, &content));
         findings.extend(size::check_file(path, &content));
         if path.ends_with(".rs") {

@@ -1,4 +1,4 @@
-//! Rules on every text file: nothing in the tree knows the machine or the network it was written on.
+//! Rules on every file: nothing in the tree knows the machine or the network it was written on.
 
 use super::Finding;
 
@@ -19,7 +19,7 @@ const REGISTRY_HOSTS: [&str; 7] = [
 /// Training text, not instructions: scripts in it may name any path.
 const CORPUS: &str = "crates/smelt-cli/assets/corpus/";
 
-/// Every rule on one file.
+/// Every rule on one file of text.
 pub fn check(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -36,12 +36,22 @@ pub fn check(path: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
+/// The rule on paths for a file that is no text: models and archives note the names they were made from.
+///
+/// What stands before a path there is a length or a tag, so nothing tells a relative one.
+pub fn check_binary(path: &str, bytes: &[u8]) -> Vec<Finding> {
+    let folders = MACHINE_FOLDERS.into_iter().map(|folder| format!("/{folder}/"));
+    let found =
+        folders.filter(|folder| bytes.windows(folder.len()).any(|window| window == folder.as_bytes()));
+    found.map(|folder| Finding::new(path, 0, format!("path of one machine: `{folder}`"))).collect()
+}
+
 /// The first absolute path of the line that begins in a machine's own folder.
 fn machine_path(line: &str) -> Option<String> {
     MACHINE_FOLDERS.into_iter().map(|folder| format!("/{folder}/")).find(|folder| {
         line.match_indices(folder.as_str()).any(|(offset, _)| {
             let before = line[..offset].chars().next_back();
-            // A path goes on to the left, as in `target/tmp/` or `$HOME/work/`.
+            // A path goes on to the left, as in `target/tmp/`.
             before.is_none_or(|c| !c.is_alphanumeric() && !"._-~$*})/".contains(c))
         })
     })
@@ -57,6 +67,15 @@ mod tests {
             assert_eq!(check("README.md", &format!("see `/{folder}/data`")).len(), 1, "{folder}");
             assert_eq!(check("README.md", &format!("/{folder}/data")).len(), 1, "{folder}");
         }
+    }
+
+    #[test]
+    fn absolute_paths_are_found_behind_their_length() {
+        for folder in MACHINE_FOLDERS {
+            let bytes = [&[0xff, b'G'][..], format!("/{folder}/corpus").as_bytes()].concat();
+            assert_eq!(check_binary("model.bin", &bytes).len(), 1, "{folder}");
+        }
+        assert!(check_binary("model.bin", b"\xffGcorpus/model").is_empty());
     }
 
     #[test]

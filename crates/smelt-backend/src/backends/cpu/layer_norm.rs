@@ -4,12 +4,10 @@ use burn::tensor::Tensor;
 use burn_flex::Flex;
 use rayon::prelude::*;
 
+use super::row_sums::{ROWS, row_sums};
 use super::simd::{sum, sum2, vectorized};
 use super::{contiguous, from_vec, values};
 use crate::kernels::LayerNormGradients;
-
-/// Rows a thread takes at a time; also the unit in which the weight's gradient is summed.
-const ROWS: usize = 32;
 
 pub(super) fn forward(
     x: Tensor<Flex, 2>,
@@ -62,23 +60,11 @@ pub(super) fn backward(
     let [rows, width] = x.dims();
     let (x, weight, grad) = (contiguous(x), contiguous(weight), contiguous(grad));
     let mut grad_x = vec![0.0; rows * width];
-    let size = ROWS * width;
-    // One partial sum per chunk of rows, added in order: the same for any number of threads.
-    let partial: Vec<(Vec<f32>, Vec<f32>)> = grad_x
-        .par_chunks_mut(size)
-        .zip(values(&x).par_chunks(size).zip(values(&grad).par_chunks(size)))
-        .map(|(grad_x, (x, grad))| {
-            let (mut of_weight, mut of_bias) = (vec![0.0; width], vec![0.0; width]);
-            backward_rows(grad_x, &mut of_weight, &mut of_bias, x, values(&weight), grad, epsilon);
-            (of_weight, of_bias)
-        })
-        .collect();
-    let total = partial.into_iter().reduce(|mut sum, more| {
-        sum.0.iter_mut().zip(more.0).for_each(|(sum, more)| *sum += more);
-        sum.1.iter_mut().zip(more.1).for_each(|(sum, more)| *sum += more);
-        sum
-    });
-    let (of_weight, of_bias) = total.unwrap_or_else(|| (vec![0.0; width], vec![0.0; width]));
+    let inputs = [values(&x), values(&grad)];
+    let [of_weight, of_bias] =
+        row_sums(&mut grad_x, inputs, width, |grad_x, [x, grad], [of_weight, of_bias]| {
+            backward_rows(grad_x, of_weight, of_bias, x, values(&weight), grad, epsilon);
+        });
     LayerNormGradients {
         x: from_vec(grad_x, [rows, width]),
         weight: from_vec(of_weight, [width]),

@@ -14,6 +14,7 @@ mod linear;
 mod matrix;
 mod rms_norm;
 mod rotary;
+mod row_sums;
 mod simd;
 mod token_loss;
 

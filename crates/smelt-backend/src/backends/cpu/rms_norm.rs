@@ -4,12 +4,10 @@ use burn::tensor::Tensor;
 use burn_flex::Flex;
 use rayon::prelude::*;
 
+use super::row_sums::{ROWS, row_sums};
 use super::simd::{sum, sum2, vectorized};
 use super::{contiguous, from_vec, values};
 use crate::kernels::RmsNormGradients;
-
-/// Rows a thread takes at a time; also the unit in which the weight's gradient is summed.
-const ROWS: usize = 32;
 
 pub(super) fn forward(x: Tensor<Flex, 2>, weight: Tensor<Flex, 1>, epsilon: f32) -> Tensor<Flex, 2> {
     let [rows, width] = x.dims();
@@ -47,25 +45,11 @@ pub(super) fn backward(
     let [rows, width] = x.dims();
     let (x, weight, grad) = (contiguous(x), contiguous(weight), contiguous(grad));
     let mut grad_x = vec![0.0; rows * width];
-    let size = ROWS * width;
-    // One partial sum per chunk of rows, added in order: the same for any number of threads.
-    let partial: Vec<Vec<f32>> = grad_x
-        .par_chunks_mut(size)
-        .zip(values(&x).par_chunks(size).zip(values(&grad).par_chunks(size)))
-        .map(|(grad_x, (x, grad))| {
-            let mut of_weight = vec![0.0; width];
-            backward_rows(grad_x, &mut of_weight, x, values(&weight), grad, epsilon);
-            of_weight
-        })
-        .collect();
-    let total = partial.into_iter().reduce(|mut sum, more| {
-        sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
-        sum
+    let inputs = [values(&x), values(&grad)];
+    let [of_weight] = row_sums(&mut grad_x, inputs, width, |grad_x, [x, grad], [of_weight]| {
+        backward_rows(grad_x, of_weight, x, values(&weight), grad, epsilon);
     });
-    RmsNormGradients {
-        x: from_vec(grad_x, [rows, width]),
-        weight: from_vec(total.unwrap_or_else(|| vec![0.0; width]), [width]),
-    }
+    RmsNormGradients { x: from_vec(grad_x, [rows, width]), weight: from_vec(of_weight, [width]) }
 }
 
 vectorized! {

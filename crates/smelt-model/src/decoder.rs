@@ -3,15 +3,13 @@
 //! Built from a [`DecoderConfig`]; positions, masks, caches and dropout are arguments. Knows nothing of
 //! files, losses or sampling.
 
-use burn::module::Module;
+use burn::module::{Module, Param, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use smelt_backend::kernels::{CrossEntropyOptions, Head, soft_cap};
 use smelt_backend::{Kernels, float_tensor, int_tensor};
 
-use crate::blocks::{
-    Block, DropoutStream, Embedding, Linear, Norm, Pass, Rotary, Routing, computed, dropout,
-};
+use crate::blocks::{Block, DropoutStream, Embedding, Linear, Norm, Pass, Rotary, Routing, dropout};
 use crate::cache::KvCache;
 use crate::config::{DecoderConfig, Positions};
 use crate::mask;
@@ -99,16 +97,31 @@ impl<B: Backend> Decoder<B> {
         &self.config
     }
 
+    /// All projections by their paths in the model, first to last; the head comes last if there is one.
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear<B>)> {
+        let blocks = self.layers.iter_mut().enumerate().flat_map(|(layer, block)| {
+            block.linears_mut().map(move |(name, linear)| (format!("layers.{layer}.{name}"), linear))
+        });
+        blocks.chain(self.lm_head.iter_mut().map(|head| ("lm_head".to_owned(), head)))
+    }
+
+    /// Gives the head a matrix of its own, equal to the token vectors, where it is tied to them.
+    pub(crate) fn untie(&mut self) {
+        let weight = &self.embed_tokens.weight;
+        self.lm_head.get_or_insert_with(|| Linear {
+            weight: Param::initialized(ParamId::new(), weight.val()),
+            bias: None,
+            lora: None,
+        });
+    }
+
     /// The head: its own, or the token vectors.
     pub fn head(&self) -> Head<B>
     where
         B: Kernels,
     {
         match &self.lm_head {
-            Some(head) => {
-                let bias = head.bias.as_ref().map(|bias| computed(bias.val()));
-                Head { weight: head.weight.val(), bias }
-            }
+            Some(head) => head.head(),
             None => Head { weight: self.embed_tokens.weight.val(), bias: None },
         }
     }

@@ -56,6 +56,22 @@ pub enum ModelError {
         /// What would fit.
         expected: String,
     },
+    /// An adapter's configuration has a value that does not fit or is not supported.
+    #[error("`{key}` is {found} in the adapter configuration, expected {expected}")]
+    BadAdapterValue {
+        /// The key, as PEFT or mlx-lm spells it.
+        key: String,
+        /// The value as JSON.
+        found: String,
+        /// What would fit.
+        expected: String,
+    },
+    /// The folder holds no adapter.
+    #[error("`{folder}` has no adapter: neither `adapter_model.safetensors` nor `adapters.safetensors`")]
+    NoAdapter {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A run configuration's `model` section has a key that means nothing.
     #[error("unknown key `{key}` in the model section{}", did_you_mean(.nearest.as_deref()))]
     UnknownKey {

@@ -20,6 +20,11 @@ use crate::parameters::{ParameterInfo, ParameterMapper};
 pub enum Distribution {
     /// All the same.
     Constant(f32),
+    /// Evenly between `-bound` and `bound`.
+    Uniform {
+        /// Largest magnitude.
+        bound: f64,
+    },
     /// Normal around 0.
     Normal {
         /// Standard deviation.
@@ -60,20 +65,23 @@ impl<B: Backend> ParameterMapper<B> for Draw<'_> {
 }
 
 impl Distribution {
-    fn draw(self, info: &ParameterInfo, seed: u64) -> Vec<f32> {
-        match self {
-            Self::Constant(value) => vec![value; info.elements()],
-            Self::Normal { std } => {
-                let seed = seed ^ fnv1a(&info.path);
-                let mut values = vec![0.0; info.elements()];
-                values.par_chunks_mut(CHUNK).enumerate().for_each(|(index, chunk)| {
-                    let mut generator = StdRng::seed_from_u64(mixed(seed, index as u64));
-                    fill_normal(chunk, std, &mut generator);
-                });
-                values
+    pub(crate) fn draw(self, info: &ParameterInfo, seed: u64) -> Vec<f32> {
+        let seed = seed ^ fnv1a(&info.path);
+        let mut values = vec![0.0; info.elements()];
+        values.par_chunks_mut(CHUNK).enumerate().for_each(|(index, chunk)| {
+            let mut generator = StdRng::seed_from_u64(mixed(seed, index as u64));
+            match self {
+                Self::Constant(value) => chunk.fill(value),
+                Self::Uniform { bound } => fill_uniform(chunk, bound, &mut generator),
+                Self::Normal { std } => fill_normal(chunk, std, &mut generator),
             }
-        }
+        });
+        values
     }
+}
+
+fn fill_uniform(values: &mut [f32], bound: f64, generator: &mut StdRng) {
+    values.fill_with(|| (bound * (2.0 * generator.random::<f64>() - 1.0)) as f32);
 }
 
 /// Box-Muller (1958): two normal values from two uniform ones.
@@ -88,7 +96,7 @@ fn fill_normal(values: &mut [f32], std: f64, generator: &mut StdRng) {
 }
 
 /// FNV-1a: a hash that is the same in every build, unlike the standard library's.
-fn fnv1a(text: &str) -> u64 {
+pub(crate) fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

@@ -4,6 +4,7 @@
 //! a [`DecoderConfig`] and lists the exceptions of its tensor names. Knows nothing of tokenizers, losses or
 //! sampling, and names no concrete backend.
 
+pub mod adapter;
 pub mod blocks;
 mod cache;
 mod config;
@@ -20,6 +21,7 @@ mod positions;
 mod rotary;
 pub mod weights;
 
+pub use adapter::{Adapter, AdapterConfig, save_adapter};
 pub use blocks::DropoutStream;
 pub use cache::{KvCache, LayerCache};
 pub use config::{

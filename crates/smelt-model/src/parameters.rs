@@ -21,6 +21,8 @@ pub enum Role {
     Bias,
     /// The weight of a linear projection.
     Matrix,
+    /// Part of an adapter: a matrix of LoRA's, or DoRA's magnitudes.
+    Adapter,
 }
 
 /// One parameter, without its values.
@@ -97,6 +99,17 @@ impl<B: Backend> Decoder<B> {
         use burn::module::AutodiffModule;
         <Decoder<AB> as AutodiffModule<AB>>::from_inner(self).map(&mut RequireGrad)
     }
+
+    /// As [`Decoder::into_trainable`], with only those parameters asking for a gradient that `trains` chooses.
+    pub fn into_partly_trainable<AB: AutodiffBackend<InnerBackend = B>>(
+        self,
+        names: &NameMap,
+        trains: &dyn Fn(&ParameterInfo) -> bool,
+    ) -> Decoder<AB> {
+        use burn::module::AutodiffModule;
+        let model = <Decoder<AB> as AutodiffModule<AB>>::from_inner(self).map(&mut Freeze);
+        model.map_parameters(names, &mut Choose(trains))
+    }
 }
 
 struct List(Vec<ParameterInfo>);
@@ -104,6 +117,26 @@ struct List(Vec<ParameterInfo>);
 impl<B: Backend> ParameterVisitor<B> for List {
     fn visit<const D: usize>(&mut self, info: &ParameterInfo, _: &Param<Tensor<B, D>>) {
         self.0.push(info.clone());
+    }
+}
+
+struct Freeze;
+
+impl<B: Backend> ModuleMapper<B> for Freeze {
+    fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        parameter.set_require_grad(false)
+    }
+}
+
+struct Choose<'a>(&'a dyn Fn(&ParameterInfo) -> bool);
+
+impl<B: Backend> ParameterMapper<B> for Choose<'_> {
+    fn map<const D: usize>(
+        &mut self,
+        info: &ParameterInfo,
+        parameter: Param<Tensor<B, D>>,
+    ) -> Param<Tensor<B, D>> {
+        parameter.set_require_grad((self.0)(info))
     }
 }
 
@@ -131,7 +164,9 @@ impl<B: Backend, V: ParameterVisitor<B>> ModuleVisitor<B> for Walk<'_, V> {
     }
 
     fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<B, D>>) {
-        self.inner.visit(&self.trail.info(parameter), parameter);
+        if !self.trail.is_derived() {
+            self.inner.visit(&self.trail.info(parameter), parameter);
+        }
     }
 }
 
@@ -145,7 +180,10 @@ impl<B: Backend, M: ParameterMapper<B>> ModuleMapper<B> for Walk<'_, M> {
     }
 
     fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        self.inner.map(&self.trail.info(&parameter), parameter)
+        match self.trail.is_derived() {
+            true => parameter,
+            false => self.inner.map(&self.trail.info(&parameter), parameter),
+        }
     }
 }
 
@@ -171,7 +209,7 @@ impl<'a> Trail<'a> {
     fn info<B: Backend, const D: usize>(&self, parameter: &Param<Tensor<B, D>>) -> ParameterInfo {
         let segments: Vec<&str> = self.entered.iter().map(|(name, _)| name.as_str()).collect();
         let path = segments.join(".");
-        let key = self.names.key(&path);
+        let key = adapter_key(&path, self.names).unwrap_or_else(|| self.names.key(&path));
         ParameterInfo {
             shape: parameter.lazy_shape().to_vec(),
             role: self.role(),
@@ -181,12 +219,29 @@ impl<'a> Trail<'a> {
         }
     }
 
+    /// What stands here follows from other parameters: nobody names, trains or saves it.
+    fn is_derived(&self) -> bool {
+        self.entered.last().is_some_and(|(name, owner)| name == "base_squares" && owner == "Struct:Magnitude")
+    }
+
     fn role(&self) -> Role {
         match self.entered.last().map(|(name, owner)| (name.as_str(), owner.as_str())) {
             Some(("bias", _)) => Role::Bias,
             Some((_, "Struct:Embedding")) => Role::Embedding,
             Some((_, "Struct:Norm")) => Role::Norm,
+            Some((_, "Struct:Lora" | "Struct:Magnitude")) => Role::Adapter,
             _ => Role::Matrix,
         }
     }
+}
+
+/// The name that PEFT gives to an adapter's parameter, behind that of the module it adapts.
+fn adapter_key(path: &str, names: &NameMap) -> Option<String> {
+    let parts = [
+        (".lora.lora_a", "lora_A.weight"),
+        (".lora.lora_b", "lora_B.weight"),
+        (".lora.magnitude.vector", "lora_magnitude_vector"),
+    ];
+    let (module, name) = parts.iter().find_map(|(end, name)| Some((path.strip_suffix(end)?, name)))?;
+    Some(format!("{}.{name}", names.module_key(module)))
 }

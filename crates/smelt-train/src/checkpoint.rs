@@ -1,4 +1,4 @@
-//! Checkpoints: Hugging Face folders with the optimizer and the state of the run beside the weights.
+//! Checkpoints: Hugging Face folders, of a model or of an adapter, with the optimizer and the state of the run.
 //!
 //! `RUN/checkpoints/step-00000500` appears by a rename once everything in it is on disk, so a kill at any
 //! instant leaves the last good one.
@@ -8,9 +8,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use smelt_backend::Kernels;
-use smelt_model::ModelConfig;
 use smelt_model::weights::write_atomic;
+use smelt_model::{Adapter, AdapterConfig, Decoder, ModelConfig, save_adapter};
 
 use crate::optimizer::AdamW;
 use crate::{TrainConfig, TrainError, Trainer};
@@ -93,7 +94,10 @@ impl Checkpoints {
     }
 
     fn write<B: Kernels>(&self, trainer: &Trainer<B>, data: &str, folder: &Path) -> Result<(), TrainError> {
-        smelt_model::save(&trainer.model_config, &trainer.model(), folder)?;
+        match &trainer.adapter {
+            Some(adapter) => save_adapter(&trainer.model_config, &trainer.model(), adapter, folder)?,
+            None => smelt_model::save(&trainer.model_config, &trainer.model(), folder)?,
+        }
         trainer.optimizer.save(&folder.join(OPTIMIZER_FILE))?;
         for companion in &self.companions {
             copy_into(companion, folder)?;
@@ -161,29 +165,68 @@ impl<B: Kernels> Trainer<B> {
         data: &str,
         device: B::Device,
     ) -> Result<Self, TrainError> {
-        let state = TrainerState::read(checkpoint)?;
-        let conflict = |key: &str, saved: String, now: String| TrainError::Conflict {
-            checkpoint: checkpoint.to_owned(),
-            key: key.to_owned(),
-            saved,
-            now,
-        };
-        if let Some((key, saved, now)) = config.conflict(&state.config) {
-            return Err(conflict(&key, saved, now));
-        }
-        if state.data != data {
-            return Err(conflict("data", state.data, data.to_owned()));
-        }
-        let (saved_model, model) = smelt_model::load_for_training::<B>(checkpoint, &device)?;
-        if saved_model.decoder != model_config.decoder {
+        let step = check(checkpoint, &config, data)?;
+        let (saved, model) = smelt_model::load_for_training::<B>(checkpoint, &device)?;
+        if saved.decoder != model_config.decoder {
             let describe = |config: &ModelConfig| config.to_json().to_string();
-            return Err(conflict("model", describe(&saved_model), describe(model_config)));
+            return Err(conflict(checkpoint, "model", describe(&saved), describe(model_config)));
         }
-        let parameters = model.named_parameters(&saved_model.family.names);
-        let optimizer = AdamW::load(&checkpoint.join(OPTIMIZER_FILE), &parameters, &device)?;
-        let mut trainer = Trainer::new(config, saved_model, model, device)?;
-        trainer.optimizer = optimizer;
-        trainer.step = state.step;
-        Ok(trainer)
+        Trainer::new(config, saved, model, device)?.at(checkpoint, step)
     }
+
+    /// Continues the run of `checkpoint` exactly, which trained an adapter of `adapter`'s settings on `base`.
+    ///
+    /// # Errors
+    /// As [`Trainer::resume`].
+    pub fn resume_adapter(
+        checkpoint: &Path,
+        config: TrainConfig,
+        (model_config, base): (ModelConfig, Decoder<B>),
+        adapter: &AdapterConfig,
+        data: &str,
+        device: B::Device,
+    ) -> Result<Self, TrainError> {
+        let step = check(checkpoint, &config, data)?;
+        let saved = Adapter::open(checkpoint, &model_config.family.names)?;
+        // What was asked for, written out for this model.
+        let (base, adapter) = base.with_new_adapter(&model_config, adapter, config.seed)?;
+        if let Some((key, saved, now)) = different(&saved.config.to_json(), &adapter.to_json()) {
+            return Err(conflict(checkpoint, &format!("adapter.{key}"), saved, now));
+        }
+        let model = base.with_adapter(&model_config, &saved)?;
+        Trainer::with_adapter(config, model_config, adapter, model, device)?.at(checkpoint, step)
+    }
+
+    /// As the run was when `checkpoint` was written, after `step` steps.
+    fn at(mut self, checkpoint: &Path, step: u64) -> Result<Self, TrainError> {
+        let parameters = self.trained_parameters();
+        self.optimizer = AdamW::load(&checkpoint.join(OPTIMIZER_FILE), &parameters, &self.device)?;
+        self.step = step;
+        Ok(self)
+    }
+}
+
+/// The step of `checkpoint`, if a run of `config` on `data` may continue it.
+fn check(checkpoint: &Path, config: &TrainConfig, data: &str) -> Result<u64, TrainError> {
+    let state = TrainerState::read(checkpoint)?;
+    if let Some((key, saved, now)) = config.conflict(&state.config) {
+        return Err(conflict(checkpoint, &key, saved, now));
+    }
+    if state.data != data {
+        return Err(conflict(checkpoint, "data", state.data, data.to_owned()));
+    }
+    Ok(state.step)
+}
+
+fn conflict(checkpoint: &Path, key: &str, saved: String, now: String) -> TrainError {
+    TrainError::Conflict { checkpoint: checkpoint.to_owned(), key: key.to_owned(), saved, now }
+}
+
+/// The first key in which two objects differ, with its values.
+fn different(saved: &Value, now: &Value) -> Option<(String, String, String)> {
+    let now = now.as_object()?;
+    now.iter()
+        .map(|(key, now)| (key, &saved[key], now))
+        .find(|(_, saved, now)| saved != now)
+        .map(|(key, saved, now)| (key.clone(), saved.to_string(), now.to_string()))
 }

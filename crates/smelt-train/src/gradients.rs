@@ -87,7 +87,7 @@ fn squared_norm<B: Kernels>(gradient: &FloatTensor<B>) -> Tensor<B, 1> {
     (flat.clone() * flat).sum_dim(0)
 }
 
-/// Takes every parameter's gradient out of the graph.
+/// Takes the gradient of every parameter in training out of the graph.
 struct Collect<B: Kernels> {
     graph: Graph<B>,
     entries: Vec<Entry<B>>,
@@ -96,7 +96,11 @@ struct Collect<B: Kernels> {
 
 impl<B: Kernels> ParameterVisitor<Autodiff<B>> for Collect<B> {
     fn visit<const D: usize>(&mut self, info: &ParameterInfo, parameter: &Param<Tensor<Autodiff<B>, D>>) {
-        match parameter.val().grad_remove(&mut self.graph) {
+        let parameter = parameter.val();
+        if !parameter.is_require_grad() {
+            return;
+        }
+        match parameter.grad_remove(&mut self.graph) {
             Some(gradient) => {
                 let gradient = gradient.into_primitive().tensor();
                 self.entries.push(Entry { name: info.key.clone(), gradient });

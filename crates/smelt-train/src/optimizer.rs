@@ -30,7 +30,7 @@ impl<B: Kernels> AdamW<B> {
         Self { moments: BTreeMap::new() }
     }
 
-    /// Updates every parameter once; `step.weight_decay` goes to those that decay.
+    /// Updates every parameter in training once; `step.weight_decay` goes to those that decay.
     pub fn step(
         &mut self,
         model: Decoder<Autodiff<B>>,
@@ -107,8 +107,11 @@ impl<B: Kernels, G: Iterator<Item = FloatTensor<B>>> ParameterMapper<Autodiff<B>
         info: &ParameterInfo,
         parameter: Param<Tensor<Autodiff<B>, D>>,
     ) -> Param<Tensor<Autodiff<B>, D>> {
+        if !parameter.val().is_require_grad() {
+            return parameter;
+        }
         let gradient = self.gradients.next().expect("gradients were collected in the same order");
-        let decays = self.config.decay_all_parameters || info.role == Role::Matrix;
+        let decays = self.config.decay_all_parameters || decays(info);
         let step = AdamWStep { weight_decay: if decays { self.step.weight_decay } else { 0.0 }, ..self.step };
         let (id, tensor, mapper) = parameter.consume();
         let parameter = tensor.inner().into_primitive().tensor();
@@ -118,6 +121,11 @@ impl<B: Kernels, G: Iterator<Item = FloatTensor<B>>> ParameterMapper<Autodiff<B>
         let tensor = Tensor::<B, D>::from_primitive(TensorPrimitive::Float(parameter));
         Param::from_mapped_value(id, Tensor::from_inner(tensor).require_grad(), mapper)
     }
+}
+
+/// Matrices of projections and of adapters decay.
+fn decays(info: &ParameterInfo) -> bool {
+    info.role == Role::Matrix || (info.role == Role::Adapter && info.shape.len() == 2)
 }
 
 fn zeros<B: Kernels>(parameter: &FloatTensor<B>) -> AdamWState<B> {

@@ -1,12 +1,13 @@
 //! One model with its optimizer: single steps, without files and without a loop.
 
-use burn::module::AutodiffModule;
+use burn::module::{AutodiffModule, Param};
+use burn::tensor::Tensor;
 use burn_autodiff::Autodiff;
 use serde::{Deserialize, Serialize};
 use smelt_backend::kernels::AdamWStep;
 use smelt_backend::{Kernels, scalar, scoped};
 use smelt_data::{TokenBatch, derive_seed};
-use smelt_model::{Decoder, DropoutStream, ModelConfig};
+use smelt_model::{AdapterConfig, Decoder, DropoutStream, ModelConfig, ParameterInfo, ParameterVisitor};
 
 use crate::gradients::{Gradients, ParameterNorm};
 use crate::loss::{counted, weighted_loss};
@@ -33,6 +34,8 @@ pub struct StepReport {
 pub struct Trainer<B: Kernels> {
     pub(crate) config: TrainConfig,
     pub(crate) model_config: ModelConfig,
+    /// What is trained, where it is not the whole model.
+    pub(crate) adapter: Option<AdapterConfig>,
     /// `None` only inside a step, while the optimizer owns the parameters.
     model: Option<Decoder<Autodiff<B>>>,
     pub(crate) optimizer: AdamW<B>,
@@ -51,13 +54,45 @@ impl<B: Kernels> Trainer<B> {
         model: Decoder<B>,
         device: B::Device,
     ) -> Result<Self, TrainError> {
+        Self::of_trainable(config, model_config, None, model.into_trainable(), device)
+    }
+
+    /// Starts training the adapter of `model` from its present values; the rest of the model stays as it is.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`]; [`ModelError::BadAdapterValue`](smelt_model::ModelError).
+    pub fn with_adapter(
+        config: TrainConfig,
+        model_config: ModelConfig,
+        adapter: AdapterConfig,
+        model: Decoder<B>,
+        device: B::Device,
+    ) -> Result<Self, TrainError> {
+        let model = model.into_trainable_adapter(&model_config, &adapter)?;
+        Self::of_trainable(config, model_config, Some(adapter), model, device)
+    }
+
+    fn of_trainable(
+        config: TrainConfig,
+        model_config: ModelConfig,
+        adapter: Option<AdapterConfig>,
+        model: Decoder<Autodiff<B>>,
+        device: B::Device,
+    ) -> Result<Self, TrainError> {
         let context = model_config.decoder.context_length();
         if config.seq_length > context {
             let key = "max_position_embeddings";
             return Err(TrainError::TooLong { seq_length: config.seq_length, key, context });
         }
-        let model = Some(model.into_trainable());
-        Ok(Self { config, model_config, model, optimizer: AdamW::new(), step: 0, device })
+        let model = Some(model);
+        Ok(Self { config, model_config, adapter, model, optimizer: AdamW::new(), step: 0, device })
+    }
+
+    /// The parameters that are trained, in the order of the model.
+    pub fn trained_parameters(&self) -> Vec<ParameterInfo> {
+        let mut trained = Trained(Vec::new());
+        self.trained().visit_parameters(&self.model_config.family.names, &mut trained);
+        trained.0
     }
 
     /// Steps done so far.
@@ -173,5 +208,16 @@ impl<B: Kernels> Trainer<B> {
             format!("the gradient of `{}`", entry.name)
         });
         Err(TrainError::NonFinite { step, what, value: grad_norm })
+    }
+}
+
+/// Lists what asks for a gradient.
+struct Trained(Vec<ParameterInfo>);
+
+impl<B: Kernels> ParameterVisitor<Autodiff<B>> for Trained {
+    fn visit<const D: usize>(&mut self, info: &ParameterInfo, parameter: &Param<Tensor<Autodiff<B>, D>>) {
+        if parameter.val().is_require_grad() {
+            self.0.push(info.clone());
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Reads folders in the layout of `golden/`; the `kind` in `meta.json` decides which checks there are.
 //! What no check reads is a failure that says so, so that a green table means that all was compared.
 
+mod adapters;
 mod causal;
 mod chat_template;
 mod checks;
@@ -30,7 +31,9 @@ Examples:
   smelt verify tests/golden/* --backend ndarray";
 
 /// Files of a model's reference folder that some check reads.
-const KNOWN_FILES: [&str; 7] = [
+const KNOWN_FILES: [&str; 9] = [
+    adapters::GOLDEN_FILE,
+    training::ADAPTER_FOLDER,
     "config.json",
     "config_v5.json",
     "golden.safetensors",
@@ -114,7 +117,9 @@ fn unknown_files(folder: &Path, known: &[&str]) -> Result<Vec<String>, CliError>
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
         let shard = SHARDS.iter().any(|(start, end)| name.starts_with(start) && name.ends_with(end));
-        if !shard && name != "meta.json" && !known.contains(&name.as_str()) {
+        // The checks of a base with adapters say which they know.
+        let adapter = name.starts_with("adapter") && folder.join(adapters::GOLDEN_FILE).exists();
+        if !shard && !adapter && name != "meta.json" && !known.contains(&name.as_str()) {
             names.push(name);
         }
     }

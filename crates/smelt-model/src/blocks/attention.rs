@@ -55,6 +55,18 @@ impl<B: Backend> Attention<B> {
             scale: attention.layer_scale(layer),
         }
     }
+
+    /// Its projections by the names of their fields.
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear<B>)> {
+        let optional = [
+            ("qkv_proj", self.qkv_proj.as_mut()),
+            ("q_proj", self.q_proj.as_mut()),
+            ("k_proj", self.k_proj.as_mut()),
+            ("v_proj", self.v_proj.as_mut()),
+            ("o_proj", Some(&mut self.o_proj)),
+        ];
+        optional.into_iter().filter_map(|(name, linear)| Some((name.to_owned(), linear?)))
+    }
 }
 
 impl<B: Kernels> Attention<B> {
@@ -85,7 +97,7 @@ impl<B: Kernels> Attention<B> {
         };
         let mixed = Kernels::attention(q, k, v, pass.mask.clone(), options);
         let rows = pass.batch * pass.seq;
-        self.o_proj.forward(mixed.swap_dims(1, 2).reshape([rows, self.config.query_size()]))
+        self.o_proj.forward(mixed.swap_dims(1, 2).reshape([rows, self.config.query_size()]), pass.dropout)
     }
 
     /// `x` as `[batch, heads, seq, head_dim]` for query, key and value.
@@ -93,7 +105,7 @@ impl<B: Kernels> Attention<B> {
         let AttentionConfig { num_attention_heads: heads, num_key_value_heads, head_dim, .. } = self.config;
         let counts = [heads, num_key_value_heads, num_key_value_heads];
         if let Some(qkv_proj) = &self.qkv_proj {
-            let qkv = qkv_proj.forward(x);
+            let qkv = qkv_proj.forward(x, pass.dropout);
             let [batch, seq] = [pass.batch, pass.seq];
             return match self.config.projections {
                 Projections::Interleaved => {
@@ -111,7 +123,7 @@ impl<B: Kernels> Attention<B> {
         let part = |part: usize| {
             let projection = projections[part].as_ref().expect("three projections where they are not one");
             let shape = [pass.batch, pass.seq, counts[part], head_dim];
-            projection.forward(x.clone()).reshape(shape).swap_dims(1, 2)
+            projection.forward(x.clone(), pass.dropout).reshape(shape).swap_dims(1, 2)
         };
         [part(0), part(1), part(2)]
     }

@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 use smelt_backend::Kernels;
 
 use super::dropout::{DropoutStream, Site, dropout};
-use super::{Attention, Experts, Mlp, Norm, Rotary, Routing};
+use super::{Attention, Experts, Linear, Mlp, Norm, Rotary, Routing};
 use crate::cache::LayerCache;
 use crate::config::{DecoderConfig, Residual};
 
@@ -68,6 +68,19 @@ impl<B: Backend> Block<B> {
             residual_dropout: config.dropout.residual,
         }
     }
+
+    /// Its projections by their paths.
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear<B>)> {
+        fn of<'a, B: Backend>(
+            part: &'static str,
+            linears: impl Iterator<Item = (String, &'a mut Linear<B>)>,
+        ) -> impl Iterator<Item = (String, &'a mut Linear<B>)> {
+            linears.map(move |(name, linear)| (format!("{part}.{name}"), linear))
+        }
+        let mlp = self.mlp.iter_mut().flat_map(|mlp| of("mlp", mlp.linears_mut()));
+        let moe = self.moe.iter_mut().flat_map(|moe| of("moe", moe.linears_mut()));
+        of("self_attn", self.self_attn.linears_mut()).chain(mlp).chain(moe)
+    }
 }
 
 impl<B: Kernels> Block<B> {
@@ -96,18 +109,22 @@ impl<B: Kernels> Block<B> {
                 (x.clone() + attended, through(&self.post_attention_layernorm, x))
             }
         };
-        let (fed, routing) = self.feed_forward(fed);
+        let (fed, routing) = self.feed_forward(fed, pass.dropout);
         let fed = through(&self.mlp_output_layernorm, fed);
         (x + dropped(fed, Site::Mlp { layer }), routing)
     }
 
-    fn feed_forward(&self, x: Tensor<B, 2>) -> (Tensor<B, 2>, Option<Routing<B>>) {
+    fn feed_forward(
+        &self,
+        x: Tensor<B, 2>,
+        dropout: Option<DropoutStream>,
+    ) -> (Tensor<B, 2>, Option<Routing<B>>) {
         match (&self.moe, &self.mlp) {
             (Some(moe), _) => {
-                let (x, routing) = moe.forward(x);
+                let (x, routing) = moe.forward(x, dropout);
                 (x, Some(routing))
             }
-            (None, Some(mlp)) => (mlp.forward(x), None),
+            (None, Some(mlp)) => (mlp.forward(x, dropout), None),
             (None, None) => unreachable!("a block has a dense or a sparse feed-forward part"),
         }
     }

@@ -21,8 +21,16 @@ pub struct DropoutStream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Site {
     Embedding,
-    Attention { layer: usize },
-    Mlp { layer: usize },
+    Attention {
+        layer: usize,
+    },
+    Mlp {
+        layer: usize,
+    },
+    /// One adapter, by a number of its own.
+    Adapter {
+        number: u64,
+    },
 }
 
 impl DropoutStream {
@@ -36,6 +44,8 @@ impl DropoutStream {
             Site::Embedding => 0,
             Site::Attention { layer } => 1 + 2 * layer as u64,
             Site::Mlp { layer } => 2 + 2 * layer as u64,
+            // Blocks stay below.
+            Site::Adapter { number } => number | 1 << 63,
         };
         mixed(self.seed, number)
     }

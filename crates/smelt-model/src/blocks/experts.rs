@@ -8,7 +8,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, activation};
 use smelt_backend::{Kernels, float_tensor, int_tensor, to_host};
 
-use super::{Linear, Mlp};
+use super::{DropoutStream, Linear, Mlp};
 use crate::config::{DecoderConfig, ExpertsConfig};
 
 /// Experts and the router that chooses among them.
@@ -47,19 +47,31 @@ impl<B: Backend> Experts<B> {
             config: experts,
         }
     }
+
+    /// Its projections by their paths.
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear<B>)> {
+        let experts = self.experts.iter_mut().enumerate().flat_map(|(index, expert)| {
+            expert.linears_mut().map(move |(name, linear)| (format!("experts.{index}.{name}"), linear))
+        });
+        let shared = self.shared_expert.iter_mut().flat_map(|expert| {
+            expert.linears_mut().map(|(name, linear)| (format!("shared_expert.{name}"), linear))
+        });
+        let gate = self.shared_expert_gate.iter_mut().map(|gate| ("shared_expert_gate".to_owned(), gate));
+        std::iter::once(("router".to_owned(), &mut self.router)).chain(experts).chain(shared).chain(gate)
+    }
 }
 
 impl<B: Kernels> Experts<B> {
-    /// `[rows, hidden]` -> the same, and how the rows were spread.
-    pub fn forward(&self, x: Tensor<B, 2>) -> (Tensor<B, 2>, Routing<B>) {
+    /// `[rows, hidden]` -> the same, and how the rows were spread; `dropout` is that of adapters.
+    pub fn forward(&self, x: Tensor<B, 2>, dropout: Option<DropoutStream>) -> (Tensor<B, 2>, Routing<B>) {
         let device = x.device();
-        let probabilities = activation::softmax(self.router.forward(x.clone()), 1);
+        let probabilities = activation::softmax(self.router.forward(x.clone(), dropout), 1);
         let plan = Plan::new(&to_host(probabilities.clone()), &self.config);
         let shape = probabilities.dims();
         let chosen: Tensor<B, 2> = float_tensor(plan.mask, shape, &device);
 
         let rows = x.clone().select(0, indices(&plan.rows, &device));
-        let outputs = self.outputs(rows, &plan.counts, &device);
+        let outputs = self.outputs(rows, &plan.counts, dropout);
         let weights = self.weights(probabilities.clone() * chosen.clone(), &plan.choices, &device);
         let [tokens, hidden] = x.dims();
         let per_token = self.config.num_experts_per_tok;
@@ -68,7 +80,7 @@ impl<B: Kernels> Experts<B> {
             (spread * weights).reshape([tokens, per_token, hidden]).sum_dim(1).reshape([tokens, hidden]);
         let output = match (&self.shared_expert, &self.shared_expert_gate) {
             (Some(expert), Some(gate)) => {
-                mixed + expert.forward(x.clone()) * activation::sigmoid(gate.forward(x))
+                mixed + expert.forward(x.clone(), dropout) * activation::sigmoid(gate.forward(x, dropout))
             }
             _ => mixed,
         };
@@ -78,14 +90,15 @@ impl<B: Kernels> Experts<B> {
     /// What each expert makes of its rows, in the order of the experts.
     ///
     /// In training an expert without rows sees one, which nobody reads: its gradient is zero then, not absent.
-    fn outputs(&self, rows: Tensor<B, 2>, counts: &[usize], device: &B::Device) -> Tensor<B, 2> {
+    fn outputs(&self, rows: Tensor<B, 2>, counts: &[usize], dropout: Option<DropoutStream>) -> Tensor<B, 2> {
+        let trains = B::ad_enabled(&rows.device());
         let mut start = 0;
         let (mut outputs, mut unread) = (Vec::new(), Vec::new());
         for (expert, &count) in self.experts.iter().zip(counts) {
             if count > 0 {
-                outputs.push(expert.forward(rows.clone().narrow(0, start, count)));
-            } else if B::ad_enabled(device) {
-                unread.push(expert.forward(rows.clone().narrow(0, 0, 1)));
+                outputs.push(expert.forward(rows.clone().narrow(0, start, count), dropout));
+            } else if trains {
+                unread.push(expert.forward(rows.clone().narrow(0, 0, 1), dropout));
             }
             start += count;
         }

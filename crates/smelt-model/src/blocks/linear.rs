@@ -1,11 +1,12 @@
-//! The one linear projection. Adapters and quantized weights will be variants of it.
+//! The one linear projection, with or without an adapter. Quantized weights will be a variant of it.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use smelt_backend::Kernels;
+use smelt_backend::kernels::Head;
 
-use super::{computed, parameter};
+use super::{DropoutStream, Lora, computed, parameter};
 
 /// `x weight^T + bias`, with the weight in Hugging Face's orientation.
 #[derive(Module, Debug)]
@@ -14,6 +15,8 @@ pub struct Linear<B: Backend> {
     pub weight: Param<Tensor<B, 2>>,
     /// `[out_features]`
     pub bias: Option<Param<Tensor<B, 1>>>,
+    /// What is added to it.
+    pub lora: Option<Lora<B>>,
 }
 
 impl<B: Backend> Linear<B> {
@@ -22,13 +25,37 @@ impl<B: Backend> Linear<B> {
         Self {
             weight: parameter([out_features, in_features], device),
             bias: bias.then(|| parameter([out_features], device)),
+            lora: None,
         }
     }
 }
 
 impl<B: Kernels> Linear<B> {
-    /// `[rows, in_features]` -> `[rows, out_features]`.
-    pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        Kernels::linear(x, self.weight.val(), self.bias.as_ref().map(|bias| computed(bias.val())))
+    /// `[rows, in_features]` -> `[rows, out_features]`; adapters drop what `dropout` says.
+    pub fn forward(&self, x: Tensor<B, 2>, dropout: Option<DropoutStream>) -> Tensor<B, 2> {
+        match &self.lora {
+            Some(lora) => lora.forward(self, x, dropout),
+            None => {
+                Kernels::linear(x, self.weight.val(), self.bias.as_ref().map(|bias| computed(bias.val())))
+            }
+        }
+    }
+
+    /// As an output head; an adapter becomes part of the weight, without its dropout.
+    pub(crate) fn head(&self) -> Head<B> {
+        let weight = match &self.lora {
+            Some(lora) => lora.merged_weight(self),
+            None => self.weight.val(),
+        };
+        Head { weight, bias: self.bias.as_ref().map(|bias| computed(bias.val())) }
+    }
+
+    /// Makes the adapter part of the weight, which keeps its dtype.
+    pub(crate) fn merge(&mut self) {
+        if let Some(lora) = self.lora.take() {
+            let dtype = self.weight.val().dtype();
+            let merged = lora.merged_weight(self).cast(dtype);
+            self.weight = Param::initialized(self.weight.id, merged);
+        }
     }
 }

@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 use smelt_backend::Kernels;
 use smelt_backend::kernels::Activation;
 
-use super::Linear;
+use super::{DropoutStream, Linear};
 use crate::config::{Gate, MlpConfig};
 
 /// `down_proj(activation(gate_proj(x)) * up_proj(x))`, or `down_proj(activation(up_proj(x)))` without a gate.
@@ -34,18 +34,29 @@ impl<B: Backend> Mlp<B> {
             activation,
         }
     }
+
+    /// Its projections by the names of their fields.
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear<B>)> {
+        let optional = [
+            ("gate_proj", self.gate_proj.as_mut()),
+            ("up_proj", self.up_proj.as_mut()),
+            ("gate_up_proj", self.gate_up_proj.as_mut()),
+            ("down_proj", Some(&mut self.down_proj)),
+        ];
+        optional.into_iter().filter_map(|(name, linear)| Some((name.to_owned(), linear?)))
+    }
 }
 
 impl<B: Kernels> Mlp<B> {
-    /// `[rows, hidden]` -> the same.
-    pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        self.down_proj.forward(self.inner(x))
+    /// `[rows, hidden]` -> the same; `dropout` is that of adapters.
+    pub fn forward(&self, x: Tensor<B, 2>, dropout: Option<DropoutStream>) -> Tensor<B, 2> {
+        self.down_proj.forward(self.inner(x, dropout), dropout)
     }
 
     /// What enters `down_proj`.
-    fn inner(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+    fn inner(&self, x: Tensor<B, 2>, dropout: Option<DropoutStream>) -> Tensor<B, 2> {
         if let Some(gate_up_proj) = &self.gate_up_proj {
-            let both = gate_up_proj.forward(x);
+            let both = gate_up_proj.forward(x, dropout);
             let size = both.dims()[1] / 2;
             return Kernels::gated(
                 both.clone().narrow(1, 0, size),
@@ -54,9 +65,9 @@ impl<B: Kernels> Mlp<B> {
             );
         }
         let up_proj = self.up_proj.as_ref().expect("an up projection where it is not joined with the gate");
-        let up = up_proj.forward(x.clone());
+        let up = up_proj.forward(x.clone(), dropout);
         match &self.gate_proj {
-            Some(gate_proj) => Kernels::gated(gate_proj.forward(x), up, self.activation),
+            Some(gate_proj) => Kernels::gated(gate_proj.forward(x, dropout), up, self.activation),
             None => Kernels::activation(up, self.activation),
         }
     }

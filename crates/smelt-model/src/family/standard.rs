@@ -182,7 +182,7 @@ pub fn sliding_window(fields: &Fields<'_>, absent: Option<usize>) -> Result<Opti
 /// Normal weights, no biases, norms that change nothing.
 pub fn init(parameter: &ParameterInfo, config: &DecoderConfig) -> Distribution {
     match (parameter.role, config.norm.kind) {
-        (Role::Bias, _) | (Role::Norm, NormKind::RmsNorm { unit_offset: true }) => {
+        (Role::Bias | Role::Adapter, _) | (Role::Norm, NormKind::RmsNorm { unit_offset: true }) => {
             Distribution::Constant(0.0)
         }
         (Role::Norm, _) => Distribution::Constant(1.0),

@@ -27,4 +27,5 @@ pub use load::{LoadOptions, load, load_for_training, load_weights, load_with};
 pub use names::NameMap;
 pub use read_ahead::{HeldIn, NonFinite};
 pub use save::{GENERATION_CONFIG_FILE, SaveOptions, save, save_with};
+pub(crate) use transpose::transposed;
 pub use writer::TensorFileWriter;

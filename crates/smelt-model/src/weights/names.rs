@@ -35,9 +35,21 @@ impl NameMap {
         format!("{prefix}{}", renamed.join("."))
     }
 
+    /// The name that the family's checkpoints give to the module at `path`.
+    pub fn module_key(&self, path: &str) -> String {
+        let weight = self.key(&format!("{path}.weight"));
+        weight.strip_suffix(".weight").unwrap_or(&weight).to_owned()
+    }
+
     /// The spelling of `key` in files that leave out the prefix.
     pub fn without_prefix<'k>(&self, key: &'k str) -> Option<&'k str> {
         key.strip_prefix(self.body_prefix).filter(|_| !self.body_prefix.is_empty())
+    }
+
+    /// `key`, with the prefix if it lacks it.
+    pub fn with_prefix(&self, key: &str) -> String {
+        let whole = key.starts_with(self.body_prefix) || key.starts_with(&self.module_key(HEAD));
+        if whole { key.to_owned() } else { format!("{}{key}", self.body_prefix) }
     }
 
     /// Files hold the matrix of `key` as `[in, out]`.

@@ -18,7 +18,7 @@ use super::writer::{TensorFileWriter, Values};
 use crate::config::{CONFIG_FILE, ModelConfig, to_text};
 use crate::decoder::Decoder;
 use crate::error::ModelError;
-use crate::parameters::{ParameterInfo, ParameterVisitor};
+use crate::parameters::{ParameterInfo, ParameterVisitor, Role};
 
 /// File name of the settings that transformers generates with.
 pub const GENERATION_CONFIG_FILE: &str = "generation_config.json";
@@ -51,7 +51,7 @@ pub fn save<B: Kernels>(config: &ModelConfig, model: &Decoder<B>, folder: &Path)
 
 /// As [`save`], with `options`.
 ///
-/// Tensors keep the dtype they are held in, under the family's names and in its orientation, tied weights once,
+/// An adapter is not written (see [`save_adapter`](crate::save_adapter)). Tensors keep the dtype they are held in, under the family's names and in its orientation, tied weights once,
 /// sorted within a file: `model.safetensors`, or shards with their index. Each file is replaced atomically; the folder is
 /// made if it is not there, and safetensors of an earlier save that the new ones replace are removed last.
 /// The configuration keeps every key; only a noted dtype becomes that of the file.
@@ -167,11 +167,14 @@ impl Pending<'_> {
     }
 }
 
-/// Takes every parameter as it is named and turned in files.
+/// Takes every parameter that is no adapter's as it is named and turned in files.
 struct Collect<'a>(Vec<Pending<'a>>);
 
 impl<B: Kernels> ParameterVisitor<B> for Collect<'_> {
     fn visit<const D: usize>(&mut self, info: &ParameterInfo, parameter: &Param<Tensor<B, D>>) {
+        if info.role == Role::Adapter {
+            return;
+        }
         let tensor = parameter.val();
         let dtype = match tensor.dtype() {
             DType::BF16 => Dtype::BF16,

@@ -36,12 +36,13 @@ impl Job for CausalJob<'_> {
     }
 }
 
-struct Causal<'a, B: Kernels> {
-    golden: &'a Golden,
-    checks: &'a mut Checks,
-    config: ModelConfig,
-    model: Decoder<B>,
-    device: B::Device,
+/// One model under its checks.
+pub struct Causal<'a, B: Kernels> {
+    pub golden: &'a Golden,
+    pub checks: &'a mut Checks,
+    pub config: ModelConfig,
+    pub model: Decoder<B>,
+    pub device: B::Device,
 }
 
 impl<B: Kernels> Causal<'_, B> {
@@ -53,7 +54,8 @@ impl<B: Kernels> Causal<'_, B> {
         self.padded("left")?;
         self.other_lengths()?;
         self.greedy()?;
-        self.batched()
+        self.batched()?;
+        self.adapters()
     }
 
     fn plain(&mut self) -> Result<(), CliError> {
@@ -220,7 +222,7 @@ impl<B: Kernels> Causal<'_, B> {
         Ok(())
     }
 
-    fn hidden(&self, ids: &TokenIds, mask: Option<&TokenIds>, positions: Option<&[u32]>) -> Tensor<B, 3> {
+    pub fn hidden(&self, ids: &TokenIds, mask: Option<&TokenIds>, positions: Option<&[u32]>) -> Tensor<B, 3> {
         let mut input = ForwardInput::new(int_tensor::<B, 2>(&ids.values, ids.shape, &self.device));
         input.position_ids = positions.map(<[u32]>::to_vec);
         input.attention_mask = mask.map(|mask| {
@@ -231,7 +233,7 @@ impl<B: Kernels> Causal<'_, B> {
     }
 
     /// Mean next-token cross-entropy over the positions whose next token is kept.
-    fn loss(&self, hidden: Tensor<B, 3>, ids: &TokenIds, mask: &TokenIds) -> f32 {
+    pub fn loss(&self, hidden: Tensor<B, 3>, ids: &TokenIds, mask: &TokenIds) -> f32 {
         let [batch, seq, _] = hidden.dims();
         let mut targets = Vec::with_capacity(batch * seq);
         let mut weights = Vec::with_capacity(batch * seq);
@@ -260,16 +262,16 @@ impl<B: Kernels> Causal<'_, B> {
         &logits[positions.start * vocab..positions.end * vocab]
     }
 
-    fn logits_tolerance(&self) -> f64 {
+    pub fn logits_tolerance(&self) -> f64 {
         self.golden.tolerance("logits_abs", 2e-4)
     }
 
-    fn loss_tolerance(&self) -> f64 {
+    pub fn loss_tolerance(&self) -> f64 {
         self.golden.tolerance("loss_abs", 1e-5)
     }
 }
 
-fn greedy_options(max_tokens: usize) -> GenerateOptions {
+pub fn greedy_options(max_tokens: usize) -> GenerateOptions {
     GenerateOptions { max_tokens, stop_tokens: Vec::new(), sampling: SamplingOptions::default() }
 }
 

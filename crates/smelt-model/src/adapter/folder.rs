@@ -1,0 +1,155 @@
+//! Adapters in folders: PEFT's in and out, those of mlx-lm in.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use burn::module::Param;
+use burn::tensor::Tensor;
+use serde_json::Value;
+use smelt_backend::{Kernels, to_host};
+
+use super::config::{ADAPTER_CONFIG_FILE, AdapterConfig};
+use super::mlx;
+use super::rules::Rules;
+use crate::config::{ModelConfig, to_text};
+use crate::decoder::Decoder;
+use crate::error::ModelError;
+use crate::json;
+use crate::parameters::{ParameterInfo, ParameterVisitor};
+use crate::weights::{NameMap, TensorFile, TensorFileWriter, transposed, write_atomic};
+
+/// File name of an adapter's weights in PEFT's folders.
+pub const ADAPTER_WEIGHTS_FILE: &str = "adapter_model.safetensors";
+
+/// The same as PEFT wrote them before safetensors.
+const TORCH_WEIGHTS_FILE: &str = "adapter_model.bin";
+
+/// In front of the names of all parameters in PEFT's files.
+const PEFT_PREFIX: &str = "base_model.model.";
+
+/// An adapter on the host.
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    /// What it changes.
+    pub config: AdapterConfig,
+    /// The file it came from.
+    pub(super) path: PathBuf,
+    /// Shapes and values in the orientation of files, by the names of the parameters.
+    pub(super) tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+}
+
+impl Adapter {
+    /// `folder` holds an adapter.
+    pub fn is_in(folder: &Path) -> bool {
+        [ADAPTER_WEIGHTS_FILE, TORCH_WEIGHTS_FILE, mlx::MLX_WEIGHTS_FILE]
+            .iter()
+            .any(|name| folder.join(name).is_file())
+    }
+
+    /// Reads the adapter in `folder`, of PEFT or of mlx-lm, for a model whose parameters are called as in `names`.
+    ///
+    /// # Errors
+    /// [`ModelError::NoAdapter`], [`ModelError::BadAdapterValue`] for what is not supported, and those of reading the
+    /// files.
+    pub fn open(folder: &Path, names: &NameMap) -> Result<Self, ModelError> {
+        let config: Value = json::read(&folder.join(ADAPTER_CONFIG_FILE))?;
+        let file = [ADAPTER_WEIGHTS_FILE, TORCH_WEIGHTS_FILE].map(|name| folder.join(name));
+        match file.into_iter().find(|path| path.is_file()) {
+            Some(path) => {
+                let config = AdapterConfig::from_json(config)?;
+                let file = TensorFile::open(&path)?;
+                let tensors = read(&file, |name| Ok(peft_name(name, names)))?;
+                Ok(Self { config, path, tensors })
+            }
+            None if folder.join(mlx::MLX_WEIGHTS_FILE).is_file() => mlx::open(folder, &config, names),
+            None => Err(ModelError::NoAdapter { folder: folder.to_owned() }),
+        }
+    }
+}
+
+/// All tensors of `file` under the names that `rename` gives them.
+pub(super) fn read(
+    file: &TensorFile,
+    rename: impl Fn(&str) -> Result<String, ModelError>,
+) -> Result<BTreeMap<String, (Vec<usize>, Vec<f32>)>, ModelError> {
+    let mut tensors = BTreeMap::new();
+    for name in file.names() {
+        let values = file.f32(name)?;
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            return Err(ModelError::NonFinite { name: name.to_owned(), index, value: values[index] });
+        }
+        let known = rename(name)?;
+        if tensors.insert(known, (file.shape(name)?.to_vec(), values)).is_some() {
+            return Err(ModelError::TensorTwice { path: file.path().to_owned(), name: name.to_owned() });
+        }
+    }
+    Ok(tensors)
+}
+
+/// The parameter that PEFT calls `name`: without its prefix, and without what some versions put in between.
+fn peft_name(name: &str, names: &NameMap) -> String {
+    let name = name.strip_prefix(PEFT_PREFIX).unwrap_or(name);
+    let name = name.replace(".modules_to_save.default.", ".").replace(".default.", ".");
+    let name = name.strip_suffix("lora_magnitude_vector.weight").map_or_else(
+        || name.strip_suffix(".default").unwrap_or(&name).to_owned(),
+        |module| format!("{module}lora_magnitude_vector"),
+    );
+    names.with_prefix(&name)
+}
+
+/// Writes the adapter that `decoder` carries into `folder`, as PEFT reads it.
+///
+/// # Errors
+/// [`ModelError::Io`]; [`ModelError::BadAdapterValue`] if `config` is not that of the adapter.
+pub fn save_adapter<B: Kernels>(
+    model: &ModelConfig,
+    decoder: &Decoder<B>,
+    config: &AdapterConfig,
+    folder: &Path,
+) -> Result<(), ModelError> {
+    fs::create_dir_all(folder).map_err(ModelError::io("write", folder))?;
+    let mut file = TensorFileWriter::new();
+    for (info, values) in held(model, decoder, config)? {
+        let name = format!("{PEFT_PREFIX}{}", info.key);
+        file.add_f32(name, &info.checkpoint_shape(), move || values.into());
+    }
+    file.write(&folder.join(ADAPTER_WEIGHTS_FILE))?;
+    write_config(&config.to_json(), folder)
+}
+
+/// The parameters of the adapter that `decoder` carries, with their values in the orientation of files.
+pub(super) fn held<B: Kernels>(
+    model: &ModelConfig,
+    decoder: &Decoder<B>,
+    config: &AdapterConfig,
+) -> Result<Vec<(ParameterInfo, Vec<f32>)>, ModelError> {
+    let mut collect = Collect { rules: Rules::new(config)?, held: Vec::new() };
+    decoder.visit_parameters(&model.family.names, &mut collect);
+    Ok(collect.held)
+}
+
+struct Collect<'a> {
+    rules: Rules<'a>,
+    held: Vec<(ParameterInfo, Vec<f32>)>,
+}
+
+impl<B: Kernels> ParameterVisitor<B> for Collect<'_> {
+    fn visit<const D: usize>(&mut self, info: &ParameterInfo, parameter: &Param<Tensor<B, D>>) {
+        if !self.rules.holds(info) {
+            return;
+        }
+        let values = to_host(parameter.val());
+        let values = match (info.transposed, info.shape.as_slice()) {
+            (true, [rows, columns]) => transposed(&values, *rows, *columns),
+            _ => values,
+        };
+        self.held.push((info.clone(), values));
+    }
+}
+
+pub(super) fn write_config(config: &Value, folder: &Path) -> Result<(), ModelError> {
+    let (path, text) = (folder.join(ADAPTER_CONFIG_FILE), to_text(config));
+    write_atomic(&path, |file| file.write_all(text.as_bytes())).map_err(ModelError::io("write", &path))
+}

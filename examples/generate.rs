@@ -14,6 +14,7 @@ use smelt_cli::{Generation, SamplingOptions, TextRequest, select_backend};
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let request = TextRequest {
+        adapter: None,
         model: args.next().ok_or("usage: generate FOLDER [PROMPT]")?.into(),
         prompt: args.next(),
         max_tokens: 100,

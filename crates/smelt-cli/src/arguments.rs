@@ -5,8 +5,8 @@
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    BackendsArgs, BenchArgs, CompletionsArgs, DataArgs, DoctorArgs, EstimateArgs, GenerateArgs, InfoArgs,
-    LogitsArgs, TokenizerArgs, TrainArgs, VerifyArgs,
+    BackendsArgs, BenchArgs, CompletionsArgs, ConvertArgs, DataArgs, DoctorArgs, EstimateArgs, FuseArgs,
+    GenerateArgs, InfoArgs, LogitsArgs, TokenizerArgs, TrainArgs, VerifyArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -63,6 +63,10 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Learn a tokenizer; turn text into token ids and back
     Tokenizer(TokenizerArgs),
+    /// Write an adapter in another format
+    Convert(ConvertArgs),
+    /// Make an adapter part of its base
+    Fuse(FuseArgs),
     /// Check a model against reference outputs
     Verify(VerifyArgs),
     /// Write a model's logits to a file

@@ -100,6 +100,17 @@ pub enum CliError {
         /// The folder.
         folder: PathBuf,
     },
+    /// An adapter's base is not where it says.
+    #[error(
+        "the base of the adapter in `{}` is not here{}", adapter.display(),
+        base.as_ref().map_or(String::new(), |base| format!(": `{}`", base.display()))
+    )]
+    NoBase {
+        /// Folder of the adapter.
+        adapter: PathBuf,
+        /// What it says about its base.
+        base: Option<PathBuf>,
+    },
     /// A file or folder could not be read or written.
     #[error("cannot {action} `{}`", path.display())]
     Io {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use smelt_model::CONFIG_FILE;
 use smelt_model::weights::write_atomic;
+use smelt_text::{CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
 use smelt_train::{CHECKPOINTS, Checkpoints, METRICS_FILE};
 
 use crate::config::RunConfig;
@@ -17,6 +18,17 @@ use crate::error::CliError;
 pub const RUN_CONFIG: &str = "run.yaml";
 /// The tokenized corpus of a run.
 pub const DATA: &str = "data";
+
+/// What belongs to a tokenizer in the folder of a model.
+pub const TOKENIZER_FILES: [&str; 7] = [
+    TOKENIZER_FILE,
+    TOKENIZER_CONFIG_FILE,
+    CHAT_TEMPLATE_FILE,
+    "special_tokens_map.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+];
 
 /// The model folder that `path` means: itself, or the newest checkpoint of a run.
 ///
@@ -28,6 +40,24 @@ pub fn model_folder(path: &Path) -> Result<PathBuf, CliError> {
     }
     fs::read_dir(path).map_err(|source| CliError::Io { action: "read", path: path.to_owned(), source })?;
     Checkpoints::new(path, Vec::new()).newest().ok_or_else(|| CliError::NoModel { folder: path.to_owned() })
+}
+
+/// Copies what belongs to the tokenizer in `from`.
+///
+/// # Errors
+/// [`CliError::Io`] with what could not be copied.
+pub fn copy_tokenizer(from: &Path, to: &Path) -> Result<(), CliError> {
+    for name in TOKENIZER_FILES {
+        let file = from.join(name);
+        if file.is_file() {
+            fs::copy(&file, to.join(name)).map_err(|source| CliError::Io {
+                action: "copy",
+                path: file,
+                source,
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Deletes what a run writes, and nothing else that may lie in its folder; keeps the folder `data`.

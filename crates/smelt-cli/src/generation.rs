@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use smelt_backend::{Job, Kernels, Name, dispatch, memory};
 use smelt_generate::{GenerateOptions, GenerateReport, SamplingOptions, StopStrings, generate};
+use smelt_model::ModelConfig;
 use smelt_model::estimate::{InferenceShape, inference};
-use smelt_model::{ModelConfig, load};
 use smelt_text::{StreamDecoder, Tokenizer};
 
 use crate::error::CliError;
-use crate::folders::model_folder;
+use crate::model_source::ModelSource;
 
 /// Prompt positions that run at a time.
 const PREFILL_POSITIONS: usize = 512;
@@ -21,6 +21,8 @@ const PREFILL_POSITIONS: usize = 512;
 pub struct TextRequest {
     /// Model folder, or folder of a run.
     pub model: PathBuf,
+    /// Folder of an adapter on the model, or of the run that trained it.
+    pub adapter: Option<PathBuf>,
     /// The text to continue; without one, a text is begun.
     pub prompt: Option<String>,
     /// Most tokens to generate.
@@ -50,7 +52,7 @@ pub struct TextReport {
 /// A request whose files were found and whose prompt was tokenized.
 #[derive(Debug)]
 pub struct Generation {
-    folder: PathBuf,
+    source: ModelSource,
     config: ModelConfig,
     tokenizer: Tokenizer,
     prompt: Vec<u32>,
@@ -65,21 +67,22 @@ impl Generation {
     /// [`CliError`] if a file is missing or damaged, or there is no token to begin a text with.
     pub fn prepare(request: &TextRequest) -> Result<Self, CliError> {
         request.sampling.validate()?;
-        let folder = model_folder(&request.model)?;
-        let config = ModelConfig::from_folder(&folder)?;
-        let tokenizer = Tokenizer::from_folder(&folder)?;
+        let source = ModelSource::find(&request.model, request.adapter.as_deref())?;
+        let config = source.config()?;
+        let folder = source.tokenizer_folder();
+        let tokenizer = Tokenizer::from_folder(folder)?;
         let mut stop_tokens = config.eos_token_ids();
         stop_tokens.extend(tokenizer.end_of_text());
         let prompt = match &request.prompt {
             Some(text) => tokenizer.encode_with_special_tokens(text)?,
-            None => vec![start_of_text(&config, &tokenizer, &folder)?],
+            None => vec![start_of_text(&config, &tokenizer, folder)?],
         };
         let options = GenerateOptions {
             max_tokens: request.max_tokens,
             stop_tokens,
             sampling: request.sampling.clone(),
         };
-        Ok(Self { folder, config, tokenizer, prompt, options, stop: request.stop.clone() })
+        Ok(Self { source, config, tokenizer, prompt, options, stop: request.stop.clone() })
     }
 
     /// Memory that the generation will take at its peak, by estimate.
@@ -125,8 +128,8 @@ impl Job for GenerationJob<'_> {
     type Output = Result<TextReport, CliError>;
 
     fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
-        let Generation { folder, tokenizer, prompt, options, stop, .. } = self.generation;
-        let (config, model) = load::<B>(folder, &device)?;
+        let Generation { source, tokenizer, prompt, options, stop, .. } = self.generation;
+        let (config, model) = source.load::<B>(&device)?;
         let mut writer = TextWriter::new(tokenizer, stop, self.on_text);
         let mut on_token = |token| writer.push(token);
         let report = generate(&model, &config, prompt, options, &mut on_token, &device)?;

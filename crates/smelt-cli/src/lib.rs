@@ -16,6 +16,7 @@ mod hub;
 mod instructions;
 mod interrupt;
 mod logging;
+mod model_source;
 mod output;
 mod progress;
 mod quantity;

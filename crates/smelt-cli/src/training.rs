@@ -10,15 +10,19 @@ use smelt_backend::kernels::CrossEntropyOptions;
 use smelt_backend::{Job, Kernels, Selection, dispatch};
 use smelt_data::{InstructionReport, PrepareProgress};
 use smelt_model::estimate::{TrainingShape, parameters, training};
-use smelt_model::{Decoder, ModelConfig, load_for_training};
-use smelt_text::{CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
-use smelt_train::{Checkpoints, Data, Evaluation, Observer, Outcome, StepReport, Trainer, TrainerState};
+use smelt_model::weights::Checkpoint as WeightFiles;
+use smelt_model::{AdapterConfig, Decoder, ModelConfig, load, load_for_training};
+use smelt_text::Tokenizer;
+use smelt_train::{
+    Base, Checkpoints, Data, Evaluation, Observer, Outcome, StepReport, TrainConfig, Trainer, TrainerState,
+};
 
-use crate::config::{RunConfig, check_context};
+use crate::config::{Method, RunConfig, check_context};
 use crate::context::select_backend;
 use crate::dataset::{find_data, prepare_data};
 use crate::error::CliError;
-use crate::folders::{RUN_CONFIG, model_folder, remove_run, write_run_config};
+use crate::folders::{RUN_CONFIG, TOKENIZER_FILES, model_folder, remove_run, write_run_config};
+use crate::model_source::weights_folder;
 use crate::run_data::RunData;
 
 /// How a run begins.
@@ -115,6 +119,7 @@ pub fn train(
     start: &Start,
     on_event: &mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
 ) -> Result<TrainSummary, CliError> {
+    let config = &pinned(config)?;
     let run = config.checkpoint.output_dir.clone().ok_or_else(|| CliError::Usage {
         message: "the run has no folder".to_owned(),
         hint: "give one with `--output DIR`".to_owned(),
@@ -165,6 +170,16 @@ pub fn train(
     })
 }
 
+/// An adapter belongs to one base: the folder that the path means now, whatever it will mean later.
+fn pinned(config: &RunConfig) -> Result<RunConfig, CliError> {
+    let mut config = config.clone();
+    if let Some(path) = config.model.path.as_mut().filter(|_| config.train.method != Method::Full) {
+        let folder = model_folder(path)?;
+        *path = folder.canonicalize().unwrap_or(folder);
+    }
+    Ok(config)
+}
+
 /// The shape of a training step of `config`.
 pub(crate) fn training_shape(config: &RunConfig) -> TrainingShape {
     TrainingShape {
@@ -183,7 +198,7 @@ fn checkpoint_to_resume(run: &Path, start: &Start) -> Result<Option<PathBuf>, Cl
         }
         Start::Fresh | Start::Overwrite => Ok(None),
         Start::Continue => Ok(newest),
-        Start::From(path) => model_folder(path).map(Some),
+        Start::From(path) => weights_folder(path).map(Some),
     }
 }
 
@@ -212,8 +227,8 @@ fn requested_model(config: &RunConfig, checkpoint: Option<&Path>) -> Result<Mode
     let Some(path) = &config.model.path else { return Ok(config.model.model_config()?) };
     // The folder that a run started from may be gone when it continues.
     let folder = match checkpoint {
-        Some(checkpoint) => checkpoint.to_owned(),
-        None => model_folder(path)?,
+        Some(checkpoint) if config.train.method == Method::Full => checkpoint.to_owned(),
+        _ => model_folder(path)?,
     };
     Ok(ModelConfig::from_folder(&folder)?)
 }
@@ -257,16 +272,12 @@ impl Job for TrainJob<'_> {
 
     fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
         let settings = self.config.train_config();
-        let mut trainer = match &self.checkpoint {
-            Some(path) => Trainer::resume(path, settings, &self.model, &self.batches.fingerprint, device)?,
-            None => {
-                let model = self.initial::<B>(&device)?;
-                Trainer::new(settings, self.model.clone(), model, device)?
-            }
+        let mut trainer = match self.config.adapter_config() {
+            Some(adapter) => self.adapter_trainer::<B>(&adapter, settings, device)?,
+            None => self.trainer::<B>(settings, device)?,
         };
         let _ = (self.on_event)(TrainEvent::Begins(&self.facts));
-        let files = [TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, CHAT_TEMPLATE_FILE];
-        let files = files.map(|name| self.tokenizer.join(name));
+        let files = TOKENIZER_FILES.map(|name| self.tokenizer.join(name));
         let companions = files.into_iter().filter(|path| path.is_file()).collect();
         let checkpoints = Checkpoints::new(&self.facts.run, companions);
         let mut observer = Events { on_event: self.on_event, stopped: false };
@@ -275,6 +286,34 @@ impl Job for TrainJob<'_> {
 }
 
 impl TrainJob<'_> {
+    fn trainer<B: Kernels>(&self, settings: TrainConfig, device: B::Device) -> Result<Trainer<B>, CliError> {
+        let data = &self.batches.fingerprint;
+        Ok(match &self.checkpoint {
+            Some(path) => Trainer::resume(path, settings, &self.model, data, device)?,
+            None => {
+                let model = self.initial::<B>(&device)?;
+                Trainer::new(settings, self.model.clone(), model, device)?
+            }
+        })
+    }
+
+    /// The base keeps the dtype of its file.
+    fn adapter_trainer<B: Kernels>(
+        &self,
+        adapter: &AdapterConfig,
+        settings: TrainConfig,
+        device: B::Device,
+    ) -> Result<Trainer<B>, CliError> {
+        let path = self.config.model.path.as_deref().expect("a check demands the model that is adapted");
+        let (config, model) = load::<B>(path, &device)?;
+        let base = Base { config, model, fingerprint: WeightFiles::open(path)?.fingerprint()? };
+        let data = &self.batches.fingerprint;
+        Ok(match &self.checkpoint {
+            Some(checkpoint) => Trainer::resume_adapter(checkpoint, settings, base, adapter, data, device)?,
+            None => Trainer::with_new_adapter(settings, base, adapter, device)?,
+        })
+    }
+
     fn initial<B: Kernels>(&self, device: &B::Device) -> Result<Decoder<B>, CliError> {
         match &self.config.model.path {
             Some(path) => Ok(load_for_training::<B>(&model_folder(path)?, device)?.1),

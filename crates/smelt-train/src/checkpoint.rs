@@ -37,6 +37,20 @@ pub struct TrainerState {
     pub data: String,
     /// The settings of the run.
     pub config: TrainConfig,
+    /// Fingerprint of the weights below a trained adapter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+}
+
+/// What an adapter is trained on.
+#[derive(Debug)]
+pub struct Base<B: Kernels> {
+    /// Its configuration.
+    pub config: ModelConfig,
+    /// Its weights, which stay as they are.
+    pub model: Decoder<B>,
+    /// Tells it from others: a run of an adapter resumes only on the same.
+    pub fingerprint: String,
 }
 
 /// The checkpoints of one run.
@@ -102,9 +116,9 @@ impl Checkpoints {
         for companion in &self.companions {
             copy_into(companion, folder)?;
         }
-        let config = trainer.config.clone();
+        let (config, base) = (trainer.config.clone(), trainer.base.clone());
         let state =
-            TrainerState { version: STATE_VERSION, step: trainer.step, data: data.to_owned(), config };
+            TrainerState { version: STATE_VERSION, step: trainer.step, data: data.to_owned(), config, base };
         let path = folder.join(STATE_FILE);
         let text = serde_json::to_string_pretty(&state).expect("the state is plain data");
         write_atomic(&path, |file| writeln!(file, "{text}")).map_err(TrainError::io("write", &path))
@@ -165,7 +179,7 @@ impl<B: Kernels> Trainer<B> {
         data: &str,
         device: B::Device,
     ) -> Result<Self, TrainError> {
-        let step = check(checkpoint, &config, data)?;
+        let step = check(checkpoint, &config, data)?.step;
         let (saved, model) = smelt_model::load_for_training::<B>(checkpoint, &device)?;
         if saved.decoder != model_config.decoder {
             let describe = |config: &ModelConfig| config.to_json().to_string();
@@ -181,20 +195,26 @@ impl<B: Kernels> Trainer<B> {
     pub fn resume_adapter(
         checkpoint: &Path,
         config: TrainConfig,
-        (model_config, base): (ModelConfig, Decoder<B>),
+        base: Base<B>,
         adapter: &AdapterConfig,
         data: &str,
         device: B::Device,
     ) -> Result<Self, TrainError> {
-        let step = check(checkpoint, &config, data)?;
-        let saved = Adapter::open(checkpoint, &model_config.family.names)?;
+        let state = check(checkpoint, &config, data)?;
+        if state.base.as_deref() != Some(base.fingerprint.as_str()) {
+            let saved = state.base.unwrap_or_default();
+            return Err(conflict(checkpoint, "model.path", saved, base.fingerprint));
+        }
+        let saved = Adapter::open(checkpoint, &base.config.family.names)?;
         // What was asked for, written out for this model.
-        let (base, adapter) = base.with_new_adapter(&model_config, adapter, config.seed)?;
+        let (model, adapter) = base.model.with_new_adapter(&base.config, adapter, config.seed)?;
         if let Some((key, saved, now)) = different(&saved.config.to_json(), &adapter.to_json()) {
             return Err(conflict(checkpoint, &format!("adapter.{key}"), saved, now));
         }
-        let model = base.with_adapter(&model_config, &saved)?;
-        Trainer::with_adapter(config, model_config, adapter, model, device)?.at(checkpoint, step)
+        let model = model.with_adapter(&base.config, &saved)?;
+        let mut trainer = Trainer::with_adapter(config, base.config, adapter, model, device)?;
+        trainer.base = Some(base.fingerprint);
+        trainer.at(checkpoint, state.step)
     }
 
     /// As the run was when `checkpoint` was written, after `step` steps.
@@ -206,8 +226,8 @@ impl<B: Kernels> Trainer<B> {
     }
 }
 
-/// The step of `checkpoint`, if a run of `config` on `data` may continue it.
-fn check(checkpoint: &Path, config: &TrainConfig, data: &str) -> Result<u64, TrainError> {
+/// The state in `checkpoint`, if a run of `config` on `data` may continue it.
+fn check(checkpoint: &Path, config: &TrainConfig, data: &str) -> Result<TrainerState, TrainError> {
     let state = TrainerState::read(checkpoint)?;
     if let Some((key, saved, now)) = config.conflict(&state.config) {
         return Err(conflict(checkpoint, &key, saved, now));
@@ -215,7 +235,7 @@ fn check(checkpoint: &Path, config: &TrainConfig, data: &str) -> Result<u64, Tra
     if state.data != data {
         return Err(conflict(checkpoint, "data", state.data, data.to_owned()));
     }
-    Ok(state.step)
+    Ok(state)
 }
 
 fn conflict(checkpoint: &Path, key: &str, saved: String, now: String) -> TrainError {
@@ -225,7 +245,9 @@ fn conflict(checkpoint: &Path, key: &str, saved: String, now: String) -> TrainEr
 /// The first key in which two objects differ, with its values.
 fn different(saved: &Value, now: &Value) -> Option<(String, String, String)> {
     let now = now.as_object()?;
+    // Where the base lies may change; what it is, its fingerprint tells.
     now.iter()
+        .filter(|(key, _)| *key != "base_model_name_or_path")
         .map(|(key, now)| (key, &saved[key], now))
         .find(|(_, saved, now)| saved != now)
         .map(|(key, saved, now)| (key.clone(), saved.to_string(), now.to_string()))

@@ -15,7 +15,7 @@ mod schedule;
 mod train;
 mod trainer;
 
-pub use checkpoint::{CHECKPOINTS, Checkpoints, TrainerState};
+pub use checkpoint::{Base, CHECKPOINTS, Checkpoints, TrainerState};
 pub use config::{LrSchedule, TrainConfig};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, evaluate};

@@ -13,7 +13,7 @@ use crate::gradients::{Gradients, ParameterNorm};
 use crate::loss::{counted, weighted_loss};
 use crate::optimizer::AdamW;
 use crate::schedule::learning_rate;
-use crate::{Evaluation, TrainConfig, TrainError, evaluate};
+use crate::{Base, Evaluation, TrainConfig, TrainError, evaluate};
 
 /// What one step did.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,8 @@ pub struct Trainer<B: Kernels> {
     pub(crate) model_config: ModelConfig,
     /// What is trained, where it is not the whole model.
     pub(crate) adapter: Option<AdapterConfig>,
+    /// Fingerprint of the weights below an adapter.
+    pub(crate) base: Option<String>,
     /// `None` only inside a step, while the optimizer owns the parameters.
     model: Option<Decoder<Autodiff<B>>>,
     pub(crate) optimizer: AdamW<B>,
@@ -72,6 +74,21 @@ impl<B: Kernels> Trainer<B> {
         Self::of_trainable(config, model_config, Some(adapter), model, device)
     }
 
+    /// Starts training a new adapter on `base`.
+    ///
+    /// # Errors
+    /// As [`Trainer::with_adapter`].
+    pub fn with_new_adapter(
+        config: TrainConfig,
+        base: Base<B>,
+        adapter: &AdapterConfig,
+        device: B::Device,
+    ) -> Result<Self, TrainError> {
+        let (model, adapter) = base.model.with_new_adapter(&base.config, adapter, config.seed)?;
+        let trainer = Self::with_adapter(config, base.config, adapter, model, device)?;
+        Ok(Self { base: Some(base.fingerprint), ..trainer })
+    }
+
     fn of_trainable(
         config: TrainConfig,
         model_config: ModelConfig,
@@ -85,7 +102,16 @@ impl<B: Kernels> Trainer<B> {
             return Err(TrainError::TooLong { seq_length: config.seq_length, key, context });
         }
         let model = Some(model);
-        Ok(Self { config, model_config, adapter, model, optimizer: AdamW::new(), step: 0, device })
+        Ok(Self {
+            config,
+            model_config,
+            adapter,
+            base: None,
+            model,
+            optimizer: AdamW::new(),
+            step: 0,
+            device,
+        })
     }
 
     /// The parameters that are trained, in the order of the model.

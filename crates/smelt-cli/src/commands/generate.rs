@@ -31,6 +31,9 @@ pub struct GenerateArgs {
     /// Model folder, folder of a run, or hub id
     #[arg(long, value_name = "DIR", default_value = quickstart::OUTPUT)]
     pub model: PathBuf,
+    /// Folder of an adapter, or of the run that trained it
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
     /// Text to complete, or `-` to read it from stdin [default: the start of a text]
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
@@ -103,6 +106,7 @@ fn request(args: &GenerateArgs, context: &Context) -> Result<TextRequest, CliErr
     };
     Ok(TextRequest {
         model: local_folder(&args.model, RepoKind::Model, context)?,
+        adapter: args.adapter.clone(),
         prompt: prompt.filter(|text| !text.is_empty()),
         max_tokens: args.max_tokens,
         sampling: SamplingOptions {

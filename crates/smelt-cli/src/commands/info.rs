@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use smelt_data::hub::RepoKind;
-use smelt_model::ModelConfig;
-use smelt_model::weights::Checkpoint;
+use smelt_model::Adapter;
+use smelt_model::weights::{Checkpoint, NameMap};
 use smelt_text::{TOKENIZER_FILE, Tokenizer};
 
 use crate::context::Context;
 use crate::error::CliError;
-use crate::folders::model_folder;
 use crate::hub::local_folder;
+use crate::model_source::ModelSource;
 use crate::quantity::{bytes, count};
 use crate::table::facts;
 
@@ -46,16 +46,26 @@ struct ModelFacts {
     tie_word_embeddings: bool,
     tokenizer_vocab_size: Option<usize>,
     size_bytes: u64,
+    adapter: Option<AdapterFacts>,
+}
+
+#[derive(Debug, Serialize)]
+struct AdapterFacts {
+    folder: PathBuf,
+    method: &'static str,
+    r: usize,
+    lora_alpha: f64,
+    parameters: u64,
 }
 
 pub fn run(args: &InfoArgs, context: &Context) -> Result<(), CliError> {
-    let facts = gather(&model_folder(&local_folder(&args.model, RepoKind::Model, context)?)?)?;
+    let facts = gather(&ModelSource::find(&local_folder(&args.model, RepoKind::Model, context)?, None)?)?;
     context.output.record(&facts)?;
     context.output.line(&page(&facts))
 }
 
-fn gather(folder: &Path) -> Result<ModelFacts, CliError> {
-    let config = ModelConfig::from_folder(folder)?;
+fn gather(source: &ModelSource) -> Result<ModelFacts, CliError> {
+    let (folder, config) = (source.base.as_path(), source.config()?);
     let checkpoint = Checkpoint::open(folder)?;
     let mut parameters = 0;
     let mut dtypes = BTreeSet::new();
@@ -80,6 +90,22 @@ fn gather(folder: &Path) -> Result<ModelFacts, CliError> {
         tie_word_embeddings: config.decoder.tie_word_embeddings,
         tokenizer_vocab_size: tokenizer.map(|tokenizer| tokenizer.vocab_size()),
         size_bytes: folder_bytes(folder)?,
+        adapter: source
+            .adapter
+            .as_deref()
+            .map(|folder| adapter_facts(folder, &config.family.names))
+            .transpose()?,
+    })
+}
+
+fn adapter_facts(folder: &Path, names: &NameMap) -> Result<AdapterFacts, CliError> {
+    let adapter = Adapter::open(folder, names)?;
+    Ok(AdapterFacts {
+        folder: folder.to_owned(),
+        method: if adapter.config.use_dora { "dora" } else { "lora" },
+        r: adapter.config.r,
+        lora_alpha: adapter.config.lora_alpha,
+        parameters: adapter.parameters(),
     })
 }
 
@@ -99,7 +125,7 @@ fn page(model: &ModelFacts) -> String {
         Some(size) => format!("{size} tokens"),
         None => "none in the folder".to_owned(),
     };
-    facts(&[
+    let mut lines = vec![
         ("folder", model.folder.display().to_string()),
         ("family", model.family.to_owned()),
         ("parameters", format!("{} ({})", count(model.parameters), model.parameters)),
@@ -113,5 +139,14 @@ fn page(model: &ModelFacts) -> String {
         ("head", head.to_owned()),
         ("tokenizer", tokenizer),
         ("size", bytes(model.size_bytes)),
-    ])
+    ];
+    if let Some(adapter) = &model.adapter {
+        let AdapterFacts { method, r, lora_alpha, parameters, .. } = adapter;
+        lines.push(("adapter", adapter.folder.display().to_string()));
+        lines.push((
+            "method",
+            format!("{method}, rank {r}, alpha {lora_alpha}, {} parameters", count(*parameters)),
+        ));
+    }
+    facts(&lines)
 }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 use smelt_backend::{Job, Kernels, dispatch, float_tensor, int_tensor, to_host};
 use smelt_data::hub::RepoKind;
+use smelt_model::ForwardInput;
 use smelt_model::weights::{TensorFile, TensorFileWriter};
-use smelt_model::{ForwardInput, load};
 
 use crate::config::BackendSection;
 use crate::context::Context;
 use crate::error::CliError;
-use crate::folders::model_folder;
 use crate::hub::local_folder;
+use crate::model_source::ModelSource;
 use crate::token_ids::{TokenIds, positions};
 
 const EXAMPLES: &str = "\
@@ -26,6 +26,9 @@ pub struct LogitsArgs {
     /// Model folder, folder of a run, or hub id
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
+    /// Folder of an adapter, or of the run that trained it
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
     /// Safetensors with `input_ids` [batch, seq] and, where there is padding, `attention_mask`
     #[arg(long, value_name = "FILE")]
     pub input: PathBuf,
@@ -35,7 +38,8 @@ pub struct LogitsArgs {
 }
 
 pub fn run(args: &LogitsArgs, context: &Context) -> Result<(), CliError> {
-    let folder = model_folder(&local_folder(&args.model, RepoKind::Model, context)?)?;
+    let source =
+        ModelSource::find(&local_folder(&args.model, RepoKind::Model, context)?, args.adapter.as_deref())?;
     let input = TensorFile::open(&args.input)?;
     let ids = TokenIds::read(&input, "input_ids")?;
     let mask =
@@ -47,7 +51,7 @@ pub fn run(args: &LogitsArgs, context: &Context) -> Result<(), CliError> {
         });
     }
     let selection = context.select(&BackendSection::default(), None)?;
-    let (logits, shape) = dispatch(selection.name, LogitsJob { folder, ids, mask })?;
+    let (logits, shape) = dispatch(selection.name, LogitsJob { source, ids, mask })?;
     let mut file = TensorFileWriter::new();
     file.add_f32("logits", &shape, || logits.into());
     file.write(&args.output)?;
@@ -56,7 +60,7 @@ pub fn run(args: &LogitsArgs, context: &Context) -> Result<(), CliError> {
 }
 
 struct LogitsJob {
-    folder: PathBuf,
+    source: ModelSource,
     ids: TokenIds,
     mask: Option<TokenIds>,
 }
@@ -65,7 +69,7 @@ impl Job for LogitsJob {
     type Output = Result<(Vec<f32>, [usize; 3]), CliError>;
 
     fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
-        let (config, model) = load::<B>(&self.folder, &device)?;
+        let (config, model) = self.source.load::<B>(&device)?;
         config.decoder.check_token_ids(&self.ids.values)?;
         let [batch, seq] = self.ids.shape;
         if let Some(positions) = config.decoder.learned_positions() {

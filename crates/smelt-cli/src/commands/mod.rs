@@ -3,9 +3,11 @@
 mod backends;
 mod bench;
 mod completions;
+mod convert;
 mod data;
 mod doctor;
 mod estimate;
+mod fuse;
 mod generate;
 mod info;
 mod logits;
@@ -16,9 +18,11 @@ mod verify;
 pub use backends::BackendsArgs;
 pub use bench::BenchArgs;
 pub use completions::CompletionsArgs;
+pub use convert::ConvertArgs;
 pub use data::DataArgs;
 pub use doctor::DoctorArgs;
 pub use estimate::EstimateArgs;
+pub use fuse::FuseArgs;
 pub use generate::GenerateArgs;
 pub use info::InfoArgs;
 pub use logits::LogitsArgs;
@@ -40,6 +44,8 @@ pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
         Command::Data(args) => data::run(&args, context),
         Command::Generate(args) => generate::run(&args, context),
         Command::Tokenizer(args) => tokenizer::run(&args, context),
+        Command::Convert(args) => convert::run(&args, context),
+        Command::Fuse(args) => fuse::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Logits(args) => logits::run(&args, context),
         Command::Estimate(args) => estimate::run(&args, context),

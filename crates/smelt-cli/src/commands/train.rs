@@ -12,8 +12,9 @@ use self::report::{Reporter, invocation};
 use crate::config::{Method, Precision, RunConfig};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::folders::{RUN_CONFIG, model_folder};
+use crate::folders::RUN_CONFIG;
 use crate::hub::localize;
+use crate::model_source::weights_folder;
 use crate::resolve::{FlagSetting, Sources, resolve, run_folder};
 use crate::training::{Start, train};
 
@@ -81,6 +82,18 @@ pub struct TrainSettings {
     /// Micro-batches per optimizer step
     #[arg(long, value_name = "N")]
     pub gradient_accumulation: Option<usize>,
+    /// Rank of the adapter
+    #[arg(long, value_name = "N")]
+    pub lora_rank: Option<usize>,
+    /// Scale of the adapter, over its rank [default: twice the rank]
+    #[arg(long, value_name = "X")]
+    pub lora_alpha: Option<f64>,
+    /// Dropout on what enters the adapter
+    #[arg(long, value_name = "X")]
+    pub lora_dropout: Option<f64>,
+    /// Modules to adapt by name, such as q_proj,v_proj [default: all projections of all blocks]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub target_modules: Vec<String>,
     /// Number format of the computation
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
@@ -152,7 +165,7 @@ fn plan(args: &TrainArgs) -> Result<(RunConfig, Start), CliError> {
 fn resume_from(path: &Path, args: &TrainArgs, sources: &mut Sources<'_>) -> Result<Start, CliError> {
     let (run, start) = match path.join(RUN_CONFIG).is_file() {
         true => (Some(path), Start::Continue),
-        false => (path.parent().and_then(Path::parent), Start::From(model_folder(path)?)),
+        false => (path.parent().and_then(Path::parent), Start::From(weights_folder(path)?)),
     };
     if let Some(run) = run.filter(|_| args.output.is_none()) {
         sources.flags.push(output_flag(run, "--resume"));
@@ -179,9 +192,18 @@ fn flags(args: &TrainArgs) -> Vec<FlagSetting> {
 }
 
 impl TrainSettings {
+    /// One that is no plain name is a pattern.
+    fn target_modules(&self) -> Option<Value> {
+        match self.target_modules.as_slice() {
+            [] => None,
+            [one] if !one.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => Some(json(one)),
+            names => Some(json(names)),
+        }
+    }
+
     /// The flags that were given, as keys of the config.
     pub fn given(&self) -> Vec<FlagSetting> {
-        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 16] = [
+        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 20] = [
             ("--method", "train", "method", self.method.map(json)),
             ("--batch-size", "train", "batch_size", self.batch_size.map(json)),
             ("--seq-length", "train", "seq_length", self.seq_length.map(json)),
@@ -194,6 +216,10 @@ impl TrainSettings {
                 "gradient_accumulation_steps",
                 self.gradient_accumulation.map(json),
             ),
+            ("--lora-rank", "adapter", "r", self.lora_rank.map(json)),
+            ("--lora-alpha", "adapter", "lora_alpha", self.lora_alpha.map(json)),
+            ("--lora-dropout", "adapter", "lora_dropout", self.lora_dropout.map(json)),
+            ("--target-modules", "adapter", "target_modules", self.target_modules()),
             ("--precision", "train", "precision", self.precision.map(json)),
             ("--eval-interval", "train", "eval_interval", self.eval_interval.map(json)),
             ("--save-interval", "checkpoint", "save_interval", self.save_interval.map(json)),

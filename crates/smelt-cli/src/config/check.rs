@@ -28,6 +28,7 @@ pub fn check(config: &RunConfig, settings: &Settings) -> Result<(), ConfigError>
     checker.backend(config)?;
     checker.data(config)?;
     checker.supported(config)?;
+    checker.adapter(config)?;
     checker.train(config)?;
     checker.intervals(config)
 }
@@ -111,10 +112,9 @@ impl Checker<'_> {
 
     fn supported(&self, config: &RunConfig) -> Result<(), ConfigError> {
         let train = &config.train;
-        if train.method != Method::Full {
-            let found = format!("{:?}", train.method).to_lowercase();
-            let expected = "`full`: adapters are not supported yet".to_owned();
-            return Err(self.fault("train", "method", found, expected, Some("full".to_owned())));
+        if train.method == Method::Qlora {
+            let expected = "`full`, `lora` or `dora`: quantized bases are not supported yet".to_owned();
+            return Err(self.fault("train", "method", "qlora", expected, Some("lora".to_owned())));
         }
         if train.precision != Precision::F32 {
             let found = format!("{:?}", train.precision).to_lowercase();
@@ -122,6 +122,21 @@ impl Checker<'_> {
             return Err(self.fault("train", "precision", found, expected, Some("f32".to_owned())));
         }
         Ok(())
+    }
+
+    fn adapter(&self, config: &RunConfig) -> Result<(), ConfigError> {
+        let adapter = &config.adapter;
+        self.at_least("adapter", "r", adapter.r, 1)?;
+        self.below_one("adapter", "lora_dropout", adapter.lora_dropout)?;
+        if let Some(alpha) = adapter.lora_alpha {
+            self.positive("adapter", "lora_alpha", alpha, 2.0 * adapter.r as f64)?;
+        }
+        if config.train.method == Method::Full || config.model.path.is_some() {
+            return Ok(());
+        }
+        let found = format!("{:?}", config.train.method).to_lowercase();
+        let expected = "`full`, or `model.path` to name the model that is adapted".to_owned();
+        Err(self.fault("train", "method", found, expected, None))
     }
 
     fn train(&self, config: &RunConfig) -> Result<(), ConfigError> {
@@ -287,7 +302,7 @@ mod tests {
         assert_eq!(nearest("backend: matel"), "metal");
         assert_eq!(nearest("backend: {preference: [cpu, ndaray]}"), "ndarray");
         assert_eq!(nearest("train: {precision: bf16}"), "f32");
-        assert_eq!(nearest("train: {method: qlora}"), "full");
+        assert_eq!(nearest("train: {method: qlora}"), "lora");
         assert_eq!(nearest_in_shape("n_layers: 2", "n_layers: 0"), "1");
         assert_eq!(nearest_in_shape("n_layers: 2", "n_layers: 2, dropout: -0.1"), "0");
         assert_eq!(nearest_in_shape("n_layers: 2", "n_layers: 2, hidden_act: gelu_nev"), "gelu_new");

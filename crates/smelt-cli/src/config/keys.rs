@@ -8,10 +8,12 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::model;
-use super::sections::{BackendSection, CheckpointSection, DataSection, LogSection, TrainSection};
+use super::sections::{
+    AdapterSection, BackendSection, CheckpointSection, DataSection, LogSection, TrainSection,
+};
 
 /// Sections in the order of a config file.
-pub const SECTIONS: [&str; 6] = ["backend", "model", "data", "train", "checkpoint", "log"];
+pub const SECTIONS: [&str; 7] = ["backend", "model", "data", "train", "adapter", "checkpoint", "log"];
 
 /// Keys of `section` under all their names, or `None` where smelt has no such section.
 pub fn keys(section: &str) -> Option<Vec<&'static str>> {
@@ -20,6 +22,7 @@ pub fn keys(section: &str) -> Option<Vec<&'static str>> {
         "model" => model::names(),
         "data" => field_names::<DataSection>().to_vec(),
         "train" => field_names::<TrainSection>().to_vec(),
+        "adapter" => field_names::<AdapterSection>().to_vec(),
         "checkpoint" => field_names::<CheckpointSection>().to_vec(),
         "log" => field_names::<LogSection>().to_vec(),
         _ => return None,

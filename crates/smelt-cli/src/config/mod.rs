@@ -17,13 +17,15 @@ pub use error::{BadValue, ConfigError, Origin};
 pub use keys::{SECTIONS, keys};
 pub use model::ModelSection;
 pub use sections::{
-    BackendSection, CheckpointSection, DataSection, LogSection, Method, Precision, RunConfig, TrainSection,
+    AdapterSection, BackendSection, CheckpointSection, DataSection, LogSection, Method, Precision, RunConfig,
+    TrainSection,
 };
 pub use settings::Settings;
 
 use std::fmt::Write as _;
 use std::path::Path;
 
+use smelt_model::AdapterConfig;
 use smelt_train::TrainConfig;
 
 use crate::quickstart;
@@ -78,6 +80,29 @@ impl RunConfig {
             keep_last: self.checkpoint.keep_last,
             log_interval: self.log.log_interval,
         }
+    }
+
+    /// The adapter to train, where the method is to train one.
+    pub fn adapter_config(&self) -> Option<AdapterConfig> {
+        let use_dora = match self.train.method {
+            Method::Full => return None,
+            Method::Lora | Method::Qlora => false,
+            Method::Dora => true,
+        };
+        let adapter = self.adapter.clone();
+        Some(AdapterConfig {
+            base_model_name_or_path: self.model.path.as_ref().map(|path| path.display().to_string()),
+            r: adapter.r,
+            lora_alpha: adapter.lora_alpha.unwrap_or(2.0 * adapter.r as f64),
+            lora_dropout: adapter.lora_dropout,
+            target_modules: adapter.target_modules,
+            exclude_modules: adapter.exclude_modules,
+            layers_to_transform: adapter.layers_to_transform,
+            modules_to_save: Some(adapter.modules_to_save).filter(|modules| !modules.is_empty()),
+            use_rslora: adapter.use_rslora,
+            use_dora,
+            ..AdapterConfig::default()
+        })
     }
 
     /// The config as YAML that [`RunConfig::from_file`] reads back to the same.

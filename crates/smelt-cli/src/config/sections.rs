@@ -6,6 +6,8 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use smelt_model::AdapterConfig;
+use smelt_model::adapter::{LayerIndices, ModuleNames};
 use smelt_train::LrSchedule;
 
 use super::model::ModelSection;
@@ -21,6 +23,8 @@ pub struct RunConfig {
     pub data: DataSection,
     /// How to train.
     pub train: TrainSection,
+    /// What an adapter changes.
+    pub adapter: AdapterSection,
     /// What to keep.
     pub checkpoint: CheckpointSection,
     /// What to report.
@@ -143,6 +147,47 @@ impl Default for TrainSection {
             seed: 42,
             eval_interval: 100,
             eval_batches: 20,
+        }
+    }
+}
+
+/// Section `adapter`, in PEFT's vocabulary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdapterSection {
+    /// Rank.
+    pub r: usize,
+    /// The update is scaled by `lora_alpha / r`; twice the rank where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora_alpha: Option<f64>,
+    /// Dropout on what enters the adapter.
+    pub lora_dropout: f64,
+    /// Modules to adapt: names or ends of names, a regular expression for whole names, or `all-linear`.
+    pub target_modules: ModuleNames,
+    /// Modules that stay as they are though `target_modules` names them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude_modules: Option<ModuleNames>,
+    /// Layers to adapt; all where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers_to_transform: Option<LayerIndices>,
+    /// Modules that are trained and saved whole.
+    pub modules_to_save: Vec<String>,
+    /// Scale by `lora_alpha / sqrt(r)` instead.
+    pub use_rslora: bool,
+}
+
+impl Default for AdapterSection {
+    fn default() -> Self {
+        let AdapterConfig { r, lora_dropout, target_modules, use_rslora, .. } = AdapterConfig::default();
+        Self {
+            r,
+            lora_alpha: None,
+            lora_dropout,
+            target_modules,
+            exclude_modules: None,
+            layers_to_transform: None,
+            modules_to_save: Vec::new(),
+            use_rslora,
         }
     }
 }

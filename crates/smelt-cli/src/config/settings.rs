@@ -169,6 +169,7 @@ impl Settings {
             model: self.model()?,
             data: self.section("data")?,
             train: self.section("train")?,
+            adapter: self.section("adapter")?,
             checkpoint: self.section("checkpoint")?,
             log: self.section("log")?,
         })

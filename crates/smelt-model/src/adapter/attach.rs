@@ -36,13 +36,8 @@ impl<B: Kernels> Decoder<B> {
     ) -> Result<(Self, AdapterConfig), ModelError> {
         let start = Start::new(config)?;
         let adapted = self.insert(model, config)?;
-        let config = AdapterConfig {
-            target_modules: last_names(&adapted, &config.target_modules),
-            fan_in_fan_out: adapted
-                .iter()
-                .any(|key| model.family.names.is_transposed(&format!("{key}.weight"))),
-            ..config.clone()
-        };
+        let config =
+            AdapterConfig { target_modules: last_names(&adapted, &config.target_modules), ..config.clone() };
         let mut decoder = self.map_parameters(&model.family.names, &mut Draw { start, seed });
         for (_, linear) in decoder.linears_mut() {
             let magnitude = linear.lora.as_mut().and_then(|lora| lora.magnitude.as_mut());
@@ -63,7 +58,7 @@ impl<B: Kernels> Decoder<B> {
         self.insert(model, &adapter.config)?;
         let (names, rules) = (&model.family.names, Rules::new(&adapter.config)?);
         let held: Vec<ParameterInfo> =
-            self.named_parameters(names).into_iter().filter(|info| rules.holds(info)).collect();
+            self.named_parameters(names).into_iter().filter(|info| adapter.replaces(&rules, info)).collect();
         check(&held, adapter)?;
         Ok(self.map_parameters(names, &mut Fill { rules, adapter }))
     }
@@ -90,15 +85,14 @@ impl<B: Kernels> Decoder<B> {
     /// Gives every projection that `config` chooses a place for its adapter; returns the names of these.
     fn insert(&mut self, model: &ModelConfig, config: &AdapterConfig) -> Result<Vec<String>, ModelError> {
         let (names, rules) = (&model.family.names, Rules::new(config)?);
-        let [head, embedding] = [HEAD, EMBEDDING].map(|path| (path, names.module_key(path)));
-        if rules.adapts(Module { path: embedding.0, key: &embedding.1 }).is_some() && !is_pattern(config) {
+        let [head_key, embedding_key] = [HEAD, EMBEDDING].map(|path| names.module_key(path));
+        let head = Module { path: HEAD, key: &head_key };
+        let embedding = Module { path: EMBEDDING, key: &embedding_key };
+        if rules.adapts(embedding).is_some() && !is_pattern(config) {
             let expected = "projections; an embedding can be trained whole, by `modules_to_save`";
-            return Err(bad("target_modules", &embedding.1.into(), expected));
+            return Err(bad("target_modules", &embedding_key.into(), expected));
         }
-        let saves =
-            |key: &str| config.modules_to_save.iter().flatten().any(|name| key.ends_with(name.as_str()));
-        let adapts_head = rules.adapts(Module { path: head.0, key: &head.1 }).is_some();
-        if adapts_head || saves(&head.1) || saves(&embedding.1) {
+        if rules.adapts(head).is_some() || rules.saves(head) || rules.saves(embedding) {
             self.untie();
         }
         let mut adapted = Vec::new();
@@ -222,6 +216,14 @@ fn check(held: &[ParameterInfo], adapter: &Adapter) -> Result<(), ModelError> {
     }
 }
 
+impl Adapter {
+    /// The model takes its values of `parameter` from the adapter: what it was trained to change, and what its file
+    /// holds besides.
+    fn replaces(&self, rules: &Rules<'_>, parameter: &ParameterInfo) -> bool {
+        rules.holds(parameter) || self.tensors.contains_key(&parameter.key)
+    }
+}
+
 /// Gives an adapter's parameters the values of its file, which was checked against the model.
 struct Fill<'a> {
     rules: Rules<'a>,
@@ -234,7 +236,7 @@ impl<B: Backend> ParameterMapper<B> for Fill<'_> {
         info: &ParameterInfo,
         parameter: Param<Tensor<B, D>>,
     ) -> Param<Tensor<B, D>> {
-        if !self.rules.holds(info) {
+        if !self.adapter.replaces(&self.rules, info) {
             return parameter;
         }
         let (stored, values) = &self.adapter.tensors[&info.key];

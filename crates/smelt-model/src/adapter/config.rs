@@ -1,7 +1,6 @@
 //! `adapter_config.json` as PEFT writes it.
 
-use std::collections::BTreeMap;
-
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -20,8 +19,6 @@ pub struct AdapterConfig {
     pub bias: AdapterBias,
     /// Modules that stay as they are though `target_modules` names them.
     pub exclude_modules: Option<ModuleNames>,
-    /// Files of the base hold its matrices as `[in, out]`: GPT-2's.
-    pub fan_in_fan_out: bool,
     /// How the adapter was started.
     pub init_lora_weights: Value,
     /// Layers to adapt; all where it is left out.
@@ -36,10 +33,10 @@ pub struct AdapterConfig {
     pub modules_to_save: Option<Vec<String>>,
     /// Rank.
     pub r: usize,
-    /// Other ranks, by ends of module names.
-    pub rank_pattern: BTreeMap<String, usize>,
-    /// Other alphas, by ends of module names.
-    pub alpha_pattern: BTreeMap<String, f64>,
+    /// Other ranks, by patterns of the ends of module names; the first that fits counts.
+    pub rank_pattern: IndexMap<String, usize>,
+    /// Other alphas, likewise.
+    pub alpha_pattern: IndexMap<String, f64>,
     /// Modules to adapt: names or ends of names, a pattern for whole names, or `all-linear`.
     pub target_modules: ModuleNames,
     /// DoRA (Liu et al. 2024, arXiv:2402.09353).
@@ -63,7 +60,7 @@ pub enum AdapterBias {
 
 /// One pattern, or several names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a list of names, a pattern, or `all-linear`")]
 pub enum ModuleNames {
     /// A regular expression that whole names must match, or `all-linear`.
     Pattern(String),
@@ -73,7 +70,7 @@ pub enum ModuleNames {
 
 /// One layer, or several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a layer, or a list of layers")]
 pub enum LayerIndices {
     /// One.
     One(usize),
@@ -91,7 +88,6 @@ impl Default for AdapterConfig {
             base_model_name_or_path: None,
             bias: AdapterBias::None,
             exclude_modules: None,
-            fan_in_fan_out: false,
             init_lora_weights: Value::Bool(true),
             layers_to_transform: None,
             layers_pattern: None,
@@ -99,8 +95,8 @@ impl Default for AdapterConfig {
             lora_dropout: 0.0,
             modules_to_save: None,
             r: 16,
-            rank_pattern: BTreeMap::new(),
-            alpha_pattern: BTreeMap::new(),
+            rank_pattern: IndexMap::new(),
+            alpha_pattern: IndexMap::new(),
             target_modules: ModuleNames::Pattern(ALL_LINEAR.to_owned()),
             use_dora: false,
             use_rslora: false,

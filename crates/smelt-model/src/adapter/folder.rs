@@ -48,6 +48,11 @@ impl Adapter {
             .any(|name| folder.join(name).is_file())
     }
 
+    /// Number of values.
+    pub fn parameters(&self) -> u64 {
+        self.tensors.values().map(|(_, values)| values.len() as u64).sum()
+    }
+
     /// Reads the adapter in `folder`, of PEFT or of mlx-lm, for a model whose parameters are called as in `names`.
     ///
     /// # Errors
@@ -91,7 +96,8 @@ pub(super) fn read(
 /// The parameter that PEFT calls `name`: without its prefix, and without what some versions put in between.
 fn peft_name(name: &str, names: &NameMap) -> String {
     let name = name.strip_prefix(PEFT_PREFIX).unwrap_or(name);
-    let name = name.replace(".modules_to_save.default.", ".").replace(".default.", ".");
+    let between = [".modules_to_save.default.", ".base_layer.", ".default."];
+    let name = between.iter().fold(name.to_owned(), |name, part| name.replace(part, "."));
     let name = name.strip_suffix("lora_magnitude_vector.weight").map_or_else(
         || name.strip_suffix(".default").unwrap_or(&name).to_owned(),
         |module| format!("{module}lora_magnitude_vector"),
@@ -110,13 +116,20 @@ pub fn save_adapter<B: Kernels>(
     folder: &Path,
 ) -> Result<(), ModelError> {
     fs::create_dir_all(folder).map_err(ModelError::io("write", folder))?;
+    let names = &model.family.names;
     let mut file = TensorFileWriter::new();
+    // PEFT wants to know where files of the base hold matrices as `[in, out]`.
+    let mut turned = false;
     for (info, values) in held(model, decoder, config)? {
+        let module = info.key.strip_suffix(".lora_A.weight");
+        turned |= module.is_some_and(|module| names.is_transposed(&format!("{module}.weight")));
         let name = format!("{PEFT_PREFIX}{}", info.key);
         file.add_f32(name, &info.checkpoint_shape(), move || values.into());
     }
     file.write(&folder.join(ADAPTER_WEIGHTS_FILE))?;
-    write_config(&config.to_json(), folder)
+    let mut json = config.to_json();
+    json["fan_in_fan_out"] = turned.into();
+    write_config(&json, folder)
 }
 
 /// The parameters of the adapter that `decoder` carries, with their values in the orientation of files.

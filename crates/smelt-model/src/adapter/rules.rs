@@ -1,5 +1,6 @@
 //! Which modules an adapter changes: PEFT's rules, by the names of modules.
 
+use indexmap::IndexMap;
 use regex::Regex;
 
 use super::config::{ALL_LINEAR, AdapterBias, AdapterConfig, ModuleNames, bad};
@@ -89,17 +90,21 @@ impl<'a> Rules<'a> {
 
     /// The adapter trains and holds `parameter` of a model that carries it.
     pub fn holds(&self, parameter: &ParameterInfo) -> bool {
-        let module = parameter.key.rsplit_once('.').map_or("", |(module, _)| module);
-        let saved = |names: &Vec<String>| names.iter().any(|name| module.ends_with(name.as_str()));
+        let [key, path] = [&parameter.key, &parameter.path]
+            .map(|name| name.rsplit_once('.').map_or("", |(module, _)| module));
+        let module = Module { path, key };
         let bias = match self.config.bias {
             AdapterBias::None => false,
             AdapterBias::All => parameter.role == Role::Bias,
-            AdapterBias::LoraOnly => {
-                let path = parameter.path.rsplit_once('.').map_or("", |(path, _)| path);
-                parameter.path.ends_with(".bias") && self.adapts(Module { path, key: module }).is_some()
-            }
+            AdapterBias::LoraOnly => parameter.path.ends_with(".bias") && self.adapts(module).is_some(),
         };
-        parameter.role == Role::Adapter || bias || self.config.modules_to_save.as_ref().is_some_and(saved)
+        parameter.role == Role::Adapter || bias || self.saves(module)
+    }
+
+    /// `module` is trained and saved whole.
+    pub fn saves(&self, module: Module<'_>) -> bool {
+        let names = self.config.modules_to_save.iter().flatten();
+        names.into_iter().any(|name| module.key.ends_with(name.as_str()) || module.path == name)
     }
 }
 
@@ -119,7 +124,8 @@ impl<'a> Matcher<'a> {
                 !NOT_ALL.contains(&name)
             }
             Self::Pattern(rule) => rule.is_match(module.key),
-            Self::Names(names) => names.iter().any(|name| ends_with(module.key, name)),
+            // The head has one name in all families for some versions of transformers.
+            Self::Names(names) => names.iter().any(|name| ends_with(module.key, name) || name == module.path),
         }
     }
 }
@@ -129,10 +135,7 @@ fn ends_with(key: &str, name: &str) -> bool {
     key.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-fn by_end<T: Copy>(
-    key: &str,
-    rules: &std::collections::BTreeMap<String, T>,
-) -> Result<Vec<(Regex, T)>, ModelError> {
+fn by_end<T: Copy>(key: &str, rules: &IndexMap<String, T>) -> Result<Vec<(Regex, T)>, ModelError> {
     rules.iter().map(|(end, value)| Ok((pattern(key, &format!(r"^(?:.*\.)?(?:{end})$"))?, *value))).collect()
 }
 

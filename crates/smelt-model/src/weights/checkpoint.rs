@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::file::TensorFile;
 use crate::error::ModelError;
@@ -20,6 +21,9 @@ pub const TORCH_INDEX_FILE: &str = "pytorch_model.bin.index.json";
 
 /// A single file and the index of shards that may stand for it, in the order that transformers looks.
 const NAMES: [(&str, &str); 2] = [(WEIGHTS_FILE, INDEX_FILE), (TORCH_WEIGHTS_FILE, TORCH_INDEX_FILE)];
+
+/// Of each tensor, this much tells it from another: reading all would take as long as loading.
+const SAMPLED_BYTES: usize = 4096;
 
 /// All weight files of a folder, open, with the place of every tensor.
 #[derive(Debug)]
@@ -68,6 +72,21 @@ impl Checkpoint {
     /// The file that holds tensor `name`.
     pub fn file_of(&self, name: &str) -> Option<&TensorFile> {
         self.places.get(name).map(|place| &self.files[*place])
+    }
+
+    /// Tells these weights from others: a hash of every tensor's name, dtype, shape and first values.
+    ///
+    /// # Errors
+    /// None but for a file that changes meanwhile.
+    pub fn fingerprint(&self) -> Result<String, ModelError> {
+        let mut hash = Sha256::new();
+        for (name, place) in &self.places {
+            let file = &self.files[*place];
+            hash.update(format!("{name} {} {:?}", file.dtype(name)?, file.shape(name)?));
+            let bytes = file.bytes(name)?;
+            hash.update(&bytes[..bytes.len().min(SAMPLED_BYTES)]);
+        }
+        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     fn open_shards(folder: &Path, path: &Path) -> Result<Self, ModelError> {

@@ -48,8 +48,13 @@ impl NameMap {
 
     /// `key`, with the prefix if it lacks it.
     pub fn with_prefix(&self, key: &str) -> String {
-        let whole = key.starts_with(self.body_prefix) || key.starts_with(&self.module_key(HEAD));
-        if whole { key.to_owned() } else { format!("{}{key}", self.body_prefix) }
+        let head = self.module_key(HEAD);
+        match key.strip_prefix(HEAD) {
+            // Whatever a family calls it, for some versions of transformers it is this.
+            Some(rest) => format!("{head}{rest}"),
+            None if key.starts_with(self.body_prefix) || key.starts_with(&head) => key.to_owned(),
+            None => format!("{}{key}", self.body_prefix),
+        }
     }
 
     /// Files hold the matrix of `key` as `[in, out]`.

@@ -213,6 +213,7 @@ fn sample(summary: &TrainSummary, config: &RunConfig) -> Result<String, CliError
     let prompt = config.data.embedded.then(|| quickstart::PROMPT.to_owned());
     let request = TextRequest {
         model: summary.checkpoint.clone().unwrap_or_else(|| summary.run.clone()),
+        adapter: None,
         prompt: prompt.clone(),
         max_tokens: SAMPLE_TOKENS,
         sampling: SamplingOptions {

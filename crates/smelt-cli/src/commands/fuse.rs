@@ -1,0 +1,132 @@
+//! `smelt fuse`: makes an adapter part of its base.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use smelt_backend::{Job, Kernels, dispatch, int_tensor, to_host};
+use smelt_data::hub::RepoKind;
+use smelt_model::weights::GENERATION_CONFIG_FILE;
+use smelt_model::{CONFIG_FILE, Decoder, ForwardInput, ModelConfig, save};
+
+use crate::config::BackendSection;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::folders::copy_tokenizer;
+use crate::hub::local_folder;
+use crate::model_source::ModelSource;
+
+const EXAMPLES: &str = "\
+Examples:
+  smelt fuse --model runs/lora --output models/mine
+  smelt fuse --model ~/models/llama --adapter ~/adapters/bash --output models/llama-bash";
+
+/// Tokens of the text on which the fused model is held against base and adapter.
+const COMPARED_TOKENS: usize = 32;
+
+/// Arguments of `smelt fuse`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct FuseArgs {
+    /// Model folder or hub id; or the run that trained an adapter, or an adapter that names its base
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Folder of the adapter, or of the run that trained it
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+    /// Folder to write the model to
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Fused<'a> {
+    output: &'a Path,
+    #[serde(flatten)]
+    compared: Compared,
+}
+
+/// The fused model beside base and adapter.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Compared {
+    /// Largest difference between logits.
+    largest_difference: f64,
+    /// Share of positions whose likeliest token is the same.
+    top_1_agreement: f64,
+}
+
+pub fn run(args: &FuseArgs, context: &Context) -> Result<(), CliError> {
+    let source =
+        ModelSource::find(&local_folder(&args.model, RepoKind::Model, context)?, args.adapter.as_deref())?;
+    if source.adapter.is_none() {
+        return Err(CliError::Usage {
+            message: "there is no adapter to fuse".to_owned(),
+            hint: "name its folder with `--adapter DIR`".to_owned(),
+        });
+    }
+    if args.output.join(CONFIG_FILE).exists() {
+        return Err(CliError::Usage {
+            message: format!("`{}` already holds a model", args.output.display()),
+            hint: "give another `--output`".to_owned(),
+        });
+    }
+    let selection = context.select(&BackendSection::default(), None)?;
+    let compared = dispatch(selection.name, FuseJob { source: &source, output: &args.output })?;
+    copy_tokenizer(source.tokenizer_folder(), &args.output)?;
+    context.output.record(&Fused { output: &args.output, compared })?;
+    let Compared { largest_difference, top_1_agreement } = compared;
+    context.output.line(&format!(
+        "wrote {}; logits differ from those of base and adapter by at most {largest_difference:.1e}, the likeliest \
+         token is the same in {:.0} % of {COMPARED_TOKENS} places",
+        args.output.display(),
+        100.0 * top_1_agreement
+    ))
+}
+
+struct FuseJob<'a> {
+    source: &'a ModelSource,
+    output: &'a Path,
+}
+
+impl Job for FuseJob<'_> {
+    type Output = Result<Compared, CliError>;
+
+    fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
+        let (mut config, mut model) = self.source.load::<B>(&device)?;
+        let adapted = logits(&model, &config, &device);
+        model.merge_adapter();
+        if model.lm_head.is_some() && config.decoder.tie_word_embeddings {
+            config.raw.insert("tie_word_embeddings".to_owned(), false.into());
+        }
+        // That of the base says more than what follows from its configuration.
+        let generation = self.source.base.join(GENERATION_CONFIG_FILE);
+        if generation.is_file() {
+            let failed = |source| CliError::Io { action: "write", path: self.output.to_owned(), source };
+            fs::create_dir_all(self.output).map_err(failed)?;
+            fs::copy(&generation, self.output.join(GENERATION_CONFIG_FILE)).map_err(failed)?;
+        }
+        save(&config, &model, self.output)?;
+        Ok(compare(&logits(&model, &config, &device), &adapted, config.decoder.vocab_size))
+    }
+}
+
+/// Logits of a text without sense.
+fn logits<B: Kernels>(model: &Decoder<B>, config: &ModelConfig, device: &B::Device) -> Vec<f32> {
+    let length = COMPARED_TOKENS.min(config.decoder.context_length());
+    let ids: Vec<u32> =
+        (0..length).map(|at| (at * 7919 + 13) as u32 % config.decoder.vocab_size as u32).collect();
+    to_host(model.logits(model.hidden(ForwardInput::new(int_tensor::<B, 2>(&ids, [1, length], device)))))
+}
+
+fn compare(found: &[f32], expected: &[f32], vocab_size: usize) -> Compared {
+    let differences = found.iter().zip(expected).map(|(a, b)| f64::from((a - b).abs()));
+    let best = |row: &[f32]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+    let rows = found.chunks(vocab_size).zip(expected.chunks(vocab_size));
+    let same = rows.clone().filter(|(a, b)| best(a) == best(b)).count();
+    Compared {
+        largest_difference: differences.fold(0.0, f64::max),
+        top_1_agreement: same as f64 / rows.count() as f64,
+    }
+}

@@ -1,0 +1,93 @@
+//! What `--model` and `--adapter` mean: the weights of a base, and the adapter on them.
+
+use std::path::{Path, PathBuf};
+
+use smelt_backend::Kernels;
+use smelt_model::adapter::ADAPTER_CONFIG_FILE;
+use smelt_model::{Adapter, CONFIG_FILE, Decoder, ModelConfig, load};
+use smelt_text::TOKENIZER_FILE;
+
+use crate::error::CliError;
+use crate::folders::model_folder;
+
+/// A model to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelSource {
+    /// Folder of the base.
+    pub base: PathBuf,
+    /// Folder of the adapter.
+    pub adapter: Option<PathBuf>,
+}
+
+impl ModelSource {
+    /// Of a model folder or a run in `path`; an adapter there, or the run of one, stands for itself on its base.
+    ///
+    /// # Errors
+    /// [`CliError::NoModel`], [`CliError::NoBase`] if an adapter's base is not where it says, [`CliError::Usage`] for
+    /// two adapters.
+    pub fn find(path: &Path, adapter: Option<&Path>) -> Result<Self, CliError> {
+        let found = weights_folder(path)?;
+        match adapter {
+            None if is_adapter(&found) => Ok(Self { base: base_of(&found)?, adapter: Some(found) }),
+            None => Ok(Self { base: found, adapter: None }),
+            Some(_) if is_adapter(&found) => Err(CliError::Usage {
+                message: format!("`{}` is an adapter", found.display()),
+                hint: "give the folder of the base with `--model`".to_owned(),
+            }),
+            Some(adapter) => Ok(Self { base: found, adapter: Some(weights_folder(adapter)?) }),
+        }
+    }
+
+    /// The configuration of the base.
+    ///
+    /// # Errors
+    /// [`CliError::Model`].
+    pub fn config(&self) -> Result<ModelConfig, CliError> {
+        Ok(ModelConfig::from_folder(&self.base)?)
+    }
+
+    /// The folder with the tokenizer: the adapter's, where it brings one.
+    pub fn tokenizer_folder(&self) -> &Path {
+        let own = self.adapter.as_deref().filter(|adapter| adapter.join(TOKENIZER_FILE).is_file());
+        own.unwrap_or(&self.base)
+    }
+
+    /// The model for inference.
+    ///
+    /// # Errors
+    /// [`CliError::Model`].
+    pub fn load<B: Kernels>(&self, device: &B::Device) -> Result<(ModelConfig, Decoder<B>), CliError> {
+        let (config, model) = load::<B>(&self.base, device)?;
+        let Some(folder) = &self.adapter else { return Ok((config, model)) };
+        let adapter = Adapter::open(folder, &config.family.names)?;
+        let model = model.with_adapter(&config, &adapter)?;
+        Ok((config, model))
+    }
+}
+
+/// `path` itself if it holds a model or an adapter, or else the newest checkpoint of the run in it.
+///
+/// # Errors
+/// As [`model_folder`].
+pub fn weights_folder(path: &Path) -> Result<PathBuf, CliError> {
+    if is_adapter(path) { Ok(path.to_owned()) } else { model_folder(path) }
+}
+
+/// The folder holds an adapter and no model.
+fn is_adapter(folder: &Path) -> bool {
+    Adapter::is_in(folder) && !folder.join(CONFIG_FILE).is_file()
+}
+
+/// The base that the adapter in `folder` was trained on.
+fn base_of(folder: &Path) -> Result<PathBuf, CliError> {
+    let path = folder.join(ADAPTER_CONFIG_FILE);
+    let text =
+        std::fs::read(&path).map_err(|source| CliError::Io { action: "read", path: path.clone(), source })?;
+    let config: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|source| CliError::Json { path, source })?;
+    let keys = ["base_model_name_or_path", "model"];
+    let base = keys.iter().find_map(|key| config.get(key)?.as_str()).map(PathBuf::from);
+    base.as_deref()
+        .and_then(|base| model_folder(base).ok())
+        .ok_or_else(|| CliError::NoBase { adapter: folder.to_owned(), base })
+}

@@ -13,7 +13,7 @@ import sys
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-GROUPS = {"train": "train", "validation": "eval"}
+TEXTS = ("begins", "sample")
 
 
 def logged(run: pathlib.Path) -> tuple[dict, dict]:
@@ -22,11 +22,12 @@ def logged(run: pathlib.Path) -> tuple[dict, dict]:
     for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
         kind, step = record.pop("kind"), record.pop("step")
-        if kind in GROUPS:
+        if kind not in TEXTS:
+            group = "eval" if kind == "validation" else kind
             for key, value in record.items():
                 if isinstance(value, (int, float)) and not isinstance(value, bool):
                     single = struct.unpack("f", struct.pack("f", value))[0]
-                    scalars.setdefault(f"{GROUPS[kind]}/{key}", []).append((step, single))
+                    scalars.setdefault(f"{group}/{key}", []).append((step, single))
         elif kind == "sample":
             tag = f"sample/{record['prompt_index']}/text_summary"
             texts.setdefault(tag, []).append((step, (record["prompt"] + record["text"]).splitlines()))

@@ -45,6 +45,7 @@ pub fn take() -> io::Result<(Screen, Receiver<String>)> {
     TAKEN.store(true, Ordering::SeqCst);
     let screen = execute!(io::stderr(), EnterAlternateScreen)
         .and_then(|()| Terminal::new(CrosstermBackend::new(io::stderr())))
+        .and_then(|mut screen| screen.clear().map(|()| screen))
         .inspect_err(|_| give_back())?;
     let (sender, lines) = channel();
     *LINES.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);

@@ -47,16 +47,18 @@ impl EventFile {
 
     /// Appends what TensorBoard can show of a record.
     pub fn write(&mut self, record: &Record) -> Result<(), TrainError> {
-        let (step, values) = match record {
-            Record::Begins(start) => (start.step, vec![text("config", &outlined(&start.config))]),
-            Record::Train { report, .. } => (report.step, scalars("train", record)),
-            Record::Validation { step, .. } => (*step, scalars("eval", record)),
-            Record::Sample(sample) => {
-                let tag = format!("sample/{}", sample.prompt_index);
-                (sample.step, vec![text(&tag, &format!("{}{}", sample.prompt, sample.text))])
+        let fields = serde_json::to_value(record).expect("a record is plain data");
+        let word = |key: &str| fields[key].as_str().unwrap_or_default();
+        let values = match word("kind") {
+            "begins" => vec![text("config", &outlined(&fields["config"]))],
+            "sample" => {
+                let tag = format!("sample/{}", fields["prompt_index"]);
+                vec![text(&tag, &format!("{}{}", word("prompt"), word("text")))]
             }
+            "validation" => scalars("eval", &fields),
+            kind => scalars(kind, &fields),
         };
-        self.append(step, What::Summary(Summary { values }))
+        self.append(fields["step"].as_u64().unwrap_or_default(), What::Summary(Summary { values }))
     }
 
     fn append(&mut self, step: u64, what: What) -> Result<(), TrainError> {
@@ -89,8 +91,7 @@ fn masked_crc(bytes: &[u8]) -> [u8; 4] {
 }
 
 /// Every number of a record, as `GROUP/KEY`: the names that transformers' trainer gives them.
-fn scalars(group: &str, record: &Record) -> Vec<SummaryValue> {
-    let fields = serde_json::to_value(record).expect("a record is plain data");
+fn scalars(group: &str, fields: &Value) -> Vec<SummaryValue> {
     let numbers = fields.as_object().into_iter().flatten().filter(|(key, _)| *key != "step");
     let scalar = |(key, value): (&String, &Value)| {
         let datum = Some(Datum::SimpleValue(value.as_f64()? as f32));

@@ -27,6 +27,8 @@ pub struct History {
     validation: Vec<Fields>,
     /// Its texts.
     pub samples: Vec<Fields>,
+    /// Steps that changed nothing.
+    pub skipped_steps: u64,
     /// Lines that are no records.
     pub damaged_lines: u64,
 }
@@ -73,6 +75,7 @@ impl History {
             Some("train") => self.train.push(record),
             Some("validation") => self.validation.push(record),
             Some("sample") => self.samples.push(record),
+            Some("skipped") => self.skipped_steps += 1,
             // Kinds of a later version.
             Some(_) => {}
             None => self.damaged_lines += 1,

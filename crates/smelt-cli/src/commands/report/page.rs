@@ -63,7 +63,7 @@ pub fn render(names: &[String], histories: &[History]) -> String {
 
 /// Every figure that some run has.
 fn compared_figures(histories: &[History]) -> Vec<(&'static str, Vec<String>)> {
-    let runs: Vec<[String; 12]> = histories.iter().map(figures).collect();
+    let runs: Vec<[String; 13]> = histories.iter().map(figures).collect();
     let rows = FIGURES.iter().enumerate();
     let rows = rows.map(|(at, name)| (*name, runs.iter().map(|figures| figures[at].clone()).collect()));
     rows.filter(|(_, values): &(_, Vec<String>)| values.iter().any(|value| !value.is_empty())).collect()

@@ -7,9 +7,10 @@ use super::history::{Fields, Group, History};
 use crate::quantity::{bytes, count, seconds};
 
 /// What is said of each run, in the order of [`figures`].
-pub const FIGURES: [&str; 12] = [
+pub const FIGURES: [&str; 13] = [
     "model",
     "steps",
+    "skipped steps",
     "tokens seen",
     "training loss",
     "validation loss",
@@ -23,7 +24,7 @@ pub const FIGURES: [&str; 12] = [
 ];
 
 /// The figures of one run as text, empty where its log does not tell.
-pub fn figures(history: &History) -> [String; 12] {
+pub fn figures(history: &History) -> [String; 13] {
     let train = |key: &str| history.series(Group::Train, key);
     let last = |points: &[(f64, f64)]| points.last().map(|(_, value)| *value);
     let shown = |value: Option<f64>, show: &dyn Fn(f64) -> String| value.map_or(String::new(), show);
@@ -33,6 +34,7 @@ pub fn figures(history: &History) -> [String; 12] {
     [
         model(history),
         history.last_step().and_then(super::history::step).map_or(String::new(), |step| step.to_string()),
+        if history.skipped_steps > 0 { history.skipped_steps.to_string() } else { String::new() },
         shown(last(&train("tokens_seen")), &whole),
         shown(last(&smoothed(&train("loss"))), &|loss| format!("{loss:.4}")),
         shown(last(&validation), &|loss| format!("{loss:.4}")),

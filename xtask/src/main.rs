@@ -10,6 +10,7 @@ mod macos;
 mod outcome;
 mod python;
 mod steps;
+mod tensorboard;
 mod tidy;
 mod workspace;
 
@@ -30,6 +31,7 @@ usage: cargo xtask COMMAND
                           --rehearse takes the same steps on the `candle` CPU backend, anywhere
   check-wgpu              the same on wgpu; on a software driver it takes hours
   check-python FOLDER     open a checkpoint with transformers and compare its logits with smelt's
+  check-tensorboard       train a nano model and have tensorboard read its event files
 
 exit codes: 0 passed, 1 failed, 2 wrong usage, 3 not checked (the reason is printed)";
 
@@ -65,6 +67,7 @@ fn run(arguments: &[&str]) -> Result<Outcome> {
         ["check-metal", "--rehearse"] => device::run(&workspace, &device::REHEARSAL),
         ["check-wgpu"] => device::run(&workspace, &device::ON_WGPU),
         ["check-python", folder] => python::run(&workspace, folder.as_ref()),
+        ["check-tensorboard"] => tensorboard::run(&workspace),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(Outcome::Passed)

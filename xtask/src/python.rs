@@ -18,7 +18,7 @@ const PACKAGES: [&str; 4] = ["torch", "transformers", "tokenizers", "safetensors
 pub fn run(workspace: &Workspace, folder: &Path) -> Result<Outcome> {
     let folder =
         fs::canonicalize(folder).map_err(|error| format!("cannot open `{}`: {error}", folder.display()))?;
-    let python = match environment(workspace)? {
+    let python = match environment(workspace, &PACKAGES)? {
         Ok(python) => python,
         Err(reason) => return Ok(Outcome::NotChecked(reason)),
     };
@@ -30,12 +30,15 @@ pub fn run(workspace: &Workspace, folder: &Path) -> Result<Outcome> {
     Ok(Outcome::from_passed(status.success()))
 }
 
-/// A Python that has the packages, or the reason why there is none.
-fn environment(workspace: &Workspace) -> Result<std::result::Result<PathBuf, String>> {
+/// A Python that has `packages`, or the reason why there is none.
+///
+/// # Errors
+/// If pip cannot be started.
+pub fn environment(workspace: &Workspace, packages: &[&str]) -> Result<std::result::Result<PathBuf, String>> {
     let folder = workspace.root.join("target/check-python");
     let python = folder.join("bin/python");
     for present in [PathBuf::from("python3"), python.clone()] {
-        if has_packages(workspace, &present) {
+        if has_packages(workspace, &present, packages) {
             return Ok(Ok(present));
         }
     }
@@ -44,14 +47,14 @@ fn environment(workspace: &Workspace) -> Result<std::result::Result<PathBuf, Str
         return Ok(Err("no `python3` that can create a virtual environment".into()));
     }
     let installed =
-        workspace.command(&python).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES).status()?;
-    if installed.success() && has_packages(workspace, &python) {
+        workspace.command(&python).args(["-m", "pip", "install", "--quiet"]).args(packages).status()?;
+    if installed.success() && has_packages(workspace, &python, packages) {
         return Ok(Ok(python));
     }
-    Ok(Err(format!("pip cannot install {}", PACKAGES.join(", "))))
+    Ok(Err(format!("pip cannot install {}", packages.join(", "))))
 }
 
-fn has_packages(workspace: &Workspace, python: &Path) -> bool {
-    let import = format!("import {}", PACKAGES.join(", "));
+fn has_packages(workspace: &Workspace, python: &Path, packages: &[&str]) -> bool {
+    let import = format!("import {}", packages.join(", "));
     workspace.command(python).args(["-c", &import]).output().is_ok_and(|output| output.status.success())
 }

@@ -33,6 +33,11 @@ impl Name {
     pub const PREFERENCE: [Name; 6] =
         [Name::Metal, Name::Cuda, Name::Wgpu, Name::Cpu, Name::Candle, Name::Ndarray];
 
+    /// Whether it computes on the machine's processor.
+    pub fn is_processor(self) -> bool {
+        matches!(self, Name::Cpu | Name::Ndarray | Name::Candle)
+    }
+
     /// The name as typed on the command line, which is also that of the cargo feature.
     pub fn as_str(self) -> &'static str {
         match self {

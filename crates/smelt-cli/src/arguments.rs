@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
     BackendsArgs, BenchArgs, CompletionsArgs, ConvertArgs, DataArgs, DoctorArgs, EstimateArgs, FuseArgs,
-    GenerateArgs, InfoArgs, LogitsArgs, TokenizerArgs, TrainArgs, VerifyArgs,
+    GenerateArgs, InfoArgs, LogitsArgs, ReportArgs, TokenizerArgs, TrainArgs, VerifyArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -71,6 +71,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Write a model's logits to a file
     Logits(LogitsArgs),
+    /// Write a page about a run, or about several side by side
+    Report(ReportArgs),
     /// Estimate the memory that a config needs
     Estimate(EstimateArgs),
     /// List the backends: in this build, on this machine, working

@@ -94,6 +94,12 @@ pub enum CliError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A file that should be a run's log holds no record of one.
+    #[error("`{}` holds no records of a run", path.display())]
+    NoRecords {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is nothing to load.
     #[error("no model in `{}`: it has neither `config.json` nor checkpoints of a run", folder.display())]
     NoModel {

@@ -1,6 +1,7 @@
 //! Where things lie in the folder of a run, and which model a path means.
 //!
-//! `RUN/run.yaml` is the config, `RUN/data` the tokenized corpus, `RUN/checkpoints` the model folders.
+//! `RUN/run.yaml` is the config, `RUN/data` the tokenized corpus, `RUN/checkpoints` the model folders,
+//! `RUN/metrics.jsonl` and `RUN/tensorboard` what was measured.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use smelt_model::CONFIG_FILE;
 use smelt_model::weights::write_atomic;
 use smelt_text::{CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
-use smelt_train::{CHECKPOINTS, Checkpoints, METRICS_FILE};
+use smelt_train::{CHECKPOINTS, Checkpoints, METRICS_FILE, TENSORBOARD};
 
 use crate::config::RunConfig;
 use crate::error::CliError;
@@ -18,6 +19,8 @@ use crate::error::CliError;
 pub const RUN_CONFIG: &str = "run.yaml";
 /// The tokenized corpus of a run.
 pub const DATA: &str = "data";
+/// The page about a run.
+pub const REPORT: &str = "report.html";
 
 /// What belongs to a tokenizer in the folder of a model.
 pub const TOKENIZER_FILES: [&str; 7] = [
@@ -69,12 +72,12 @@ pub fn remove_run(run: &Path, data: &Path) -> Result<(), CliError> {
         let path = path.to_owned();
         move |source| CliError::Io { action: "delete", path, source }
     };
-    for folder in [CHECKPOINTS, DATA].map(|name| run.join(name)) {
+    for folder in [CHECKPOINTS, DATA, TENSORBOARD].map(|name| run.join(name)) {
         if folder != data && folder.exists() {
             fs::remove_dir_all(&folder).map_err(failed(&folder))?;
         }
     }
-    for file in [RUN_CONFIG, METRICS_FILE].map(|name| run.join(name)) {
+    for file in [RUN_CONFIG, METRICS_FILE, REPORT].map(|name| run.join(name)) {
         if file.exists() {
             fs::remove_file(&file).map_err(failed(&file))?;
         }

@@ -1,15 +1,16 @@
-//! From a prompt to streamed text: tokenizer, model, sampler and stop strings put together.
+//! From a prompt to streamed text: finds and loads what continues it.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 use smelt_backend::{Job, Kernels, Name, dispatch, memory};
-use smelt_generate::{GenerateOptions, GenerateReport, SamplingOptions, StopStrings, generate};
+use smelt_generate::{GenerateOptions, GenerateReport, SamplingOptions};
 use smelt_model::ModelConfig;
 use smelt_model::estimate::{InferenceShape, inference};
-use smelt_text::{StreamDecoder, Tokenizer};
+use smelt_text::Tokenizer;
 
+use crate::continuation::Continuation;
 use crate::error::CliError;
 use crate::model_source::ModelSource;
 
@@ -54,10 +55,7 @@ pub struct TextReport {
 pub struct Generation {
     source: ModelSource,
     config: ModelConfig,
-    tokenizer: Tokenizer,
-    prompt: Vec<u32>,
-    options: GenerateOptions,
-    stop: Vec<String>,
+    continuation: Continuation,
 }
 
 impl Generation {
@@ -71,26 +69,29 @@ impl Generation {
         let config = source.config()?;
         let folder = source.tokenizer_folder();
         let tokenizer = Tokenizer::from_folder(folder)?;
-        let mut stop_tokens = config.eos_token_ids();
-        stop_tokens.extend(tokenizer.end_of_text());
         let prompt = match &request.prompt {
             Some(text) => tokenizer.encode_with_special_tokens(text)?,
-            None => vec![start_of_text(&config, &tokenizer, folder)?],
+            None => vec![start_of_text(&config, &tokenizer).ok_or_else(|| CliError::Usage {
+                message: format!("the tokenizer in `{}` has no token that begins a text", folder.display()),
+                hint: "give a `--prompt`".to_owned(),
+            })?],
         };
         let options = GenerateOptions {
             max_tokens: request.max_tokens,
-            stop_tokens,
+            stop_tokens: stop_tokens(&config, &tokenizer),
             sampling: request.sampling.clone(),
         };
-        Ok(Self { source, config, tokenizer, prompt, options, stop: request.stop.clone() })
+        let continuation = Continuation { tokenizer, prompt, options, stop: request.stop.clone() };
+        Ok(Self { source, config, continuation })
     }
 
     /// Memory that the generation will take at its peak, by estimate.
     pub fn required_bytes(&self) -> u64 {
-        let tokens = self.prompt.len().saturating_add(self.options.max_tokens);
+        let Continuation { prompt, options, .. } = &self.continuation;
+        let tokens = prompt.len().saturating_add(options.max_tokens);
         let shape = InferenceShape {
             batch_size: 1,
-            prompt_length: self.prompt.len().min(PREFILL_POSITIONS),
+            prompt_length: prompt.len().min(PREFILL_POSITIONS),
             capacity: tokens.min(self.config.decoder.context_length()),
         };
         inference(&self.config.decoder, shape).peak_bytes
@@ -110,13 +111,17 @@ impl Generation {
 }
 
 /// Where no text is given to continue: the token that ends one begins the next in training.
-fn start_of_text(config: &ModelConfig, tokenizer: &Tokenizer, folder: &Path) -> Result<u32, CliError> {
+pub fn start_of_text(config: &ModelConfig, tokenizer: &Tokenizer) -> Option<u32> {
     let begins = config.raw.get("bos_token_id").and_then(serde_json::Value::as_u64);
     let begins = begins.and_then(|id| u32::try_from(id).ok());
-    begins.or(tokenizer.end_of_text()).ok_or_else(|| CliError::Usage {
-        message: format!("the tokenizer in `{}` has no token that begins a text", folder.display()),
-        hint: "give a `--prompt`".to_owned(),
-    })
+    begins.or(tokenizer.end_of_text())
+}
+
+/// The tokens that end a text.
+pub fn stop_tokens(config: &ModelConfig, tokenizer: &Tokenizer) -> Vec<u32> {
+    let mut stop_tokens = config.eos_token_ids();
+    stop_tokens.extend(tokenizer.end_of_text());
+    stop_tokens
 }
 
 struct GenerationJob<'a> {
@@ -128,12 +133,9 @@ impl Job for GenerationJob<'_> {
     type Output = Result<TextReport, CliError>;
 
     fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
-        let Generation { source, tokenizer, prompt, options, stop, .. } = self.generation;
+        let Generation { source, continuation, .. } = self.generation;
         let (config, model) = source.load::<B>(&device)?;
-        let mut writer = TextWriter::new(tokenizer, stop, self.on_text);
-        let mut on_token = |token| writer.push(token);
-        let report = generate(&model, &config, prompt, options, &mut on_token, &device)?;
-        let text = writer.finish()?;
+        let (text, report) = continuation.run(&model, &config, self.on_text, &device)?;
         Ok(TextReport {
             text,
             prompt_tokens_per_second: report.prompt_tokens_per_second(),
@@ -141,70 +143,5 @@ impl Job for GenerationJob<'_> {
             peak_memory_bytes: memory::process_peak_bytes(),
             report,
         })
-    }
-}
-
-/// Turns tokens into text and watches for stop strings.
-struct TextWriter<'a> {
-    decoder: StreamDecoder<'a>,
-    stops: StopStrings,
-    on_text: &'a mut dyn FnMut(&str) -> ControlFlow<()>,
-    text: String,
-    stopped: bool,
-    failure: Option<CliError>,
-}
-
-impl<'a> TextWriter<'a> {
-    fn new(
-        tokenizer: &'a Tokenizer,
-        stop: &[String],
-        on_text: &'a mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Self {
-        let stops = StopStrings::new(stop.iter().cloned());
-        Self {
-            decoder: tokenizer.stream(),
-            stops,
-            on_text,
-            text: String::new(),
-            stopped: false,
-            failure: None,
-        }
-    }
-
-    fn push(&mut self, token: u32) -> ControlFlow<()> {
-        match self.decoder.push(token) {
-            Ok(Some(piece)) => self.take(&piece),
-            // Part of a character: more tokens complete it, but the caller may want to stop here.
-            Ok(None) => (self.on_text)(""),
-            Err(error) => {
-                self.failure = Some(error.into());
-                ControlFlow::Break(())
-            }
-        }
-    }
-
-    fn take(&mut self, piece: &str) -> ControlFlow<()> {
-        let progress = self.stops.push(piece);
-        self.stopped = progress.stopped;
-        self.text += &progress.text;
-        (self.on_text)(&progress.text)?;
-        if progress.stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-
-    /// Hands out what was held back, and returns the whole text.
-    fn finish(mut self) -> Result<String, CliError> {
-        if let Some(error) = self.failure {
-            return Err(error);
-        }
-        if self.stopped {
-            return Ok(self.text);
-        }
-        let piece = self.decoder.finish().unwrap_or_default();
-        let progress = self.stops.push(&piece);
-        let rest = if progress.stopped { progress.text } else { progress.text + &self.stops.finish() };
-        // The text has ended: nothing is left to break off.
-        let _ = (self.on_text)(&rest);
-        self.text += &rest;
-        Ok(self.text)
     }
 }

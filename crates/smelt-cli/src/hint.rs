@@ -36,6 +36,7 @@ fn specific(error: &CliError) -> Option<String> {
             "continue it with `--resume auto`, keep it with another `--output`, or replace it with `--overwrite`"
         }
         CliError::NoBase { .. } => "give the base with `--model DIR`, and the adapter with `--adapter DIR`",
+        CliError::NoRecords { .. } => "give the folder of a run that `smelt train` has trained",
         CliError::NoModel { .. } => "train one with `smelt train`, or give another `--model`",
         CliError::VocabularyTooSmall { tokenizer, .. } => {
             return Some(format!(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::output::Output;
+use crate::terminal;
 
 /// Whether the user asked to stop; clones share the answer.
 #[derive(Debug, Clone, Default)]
@@ -15,17 +16,21 @@ impl Interrupt {
     /// Listens for Ctrl-C (and SIGTERM) from here on, and answers through `output`.
     pub fn install(output: Output) -> Self {
         let interrupt = Self::default();
-        let requested = Arc::clone(&interrupt.requested);
-        let handler = move || {
-            if requested.swap(true, Ordering::SeqCst) {
-                std::process::exit(1);
-            }
-            output.note("stopping cleanly; Ctrl-C again stops at once");
-        };
+        let heard = interrupt.clone();
+        let handler = move || heard.request(output);
         if let Err(error) = ctrlc::set_handler(handler) {
             tracing::warn!("Ctrl-C will end the process at once: {error}");
         }
         interrupt
+    }
+
+    /// What Ctrl-C does.
+    pub fn request(&self, output: Output) {
+        if self.requested.swap(true, Ordering::SeqCst) {
+            terminal::give_back();
+            std::process::exit(1);
+        }
+        output.note("stopping cleanly; Ctrl-C again stops at once");
     }
 
     /// Whether Ctrl-C was pressed.

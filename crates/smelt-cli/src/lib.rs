@@ -7,6 +7,7 @@ mod arguments;
 mod commands;
 pub mod config;
 mod context;
+mod continuation;
 mod dataset;
 mod error;
 mod folders;
@@ -23,7 +24,10 @@ mod quantity;
 mod quickstart;
 mod resolve;
 mod run_data;
+mod run_start;
+mod samples;
 mod table;
+mod terminal;
 mod token_ids;
 mod training;
 

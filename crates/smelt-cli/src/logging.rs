@@ -2,6 +2,8 @@
 
 use tracing_subscriber::EnvFilter;
 
+use crate::output::Stderr;
+
 /// Sends diagnostics to stderr: warnings, with `-v` information, with `-vv` details.
 pub fn install(verbosity: u8) {
     let level = match verbosity {
@@ -23,9 +25,6 @@ pub fn install(verbosity: u8) {
         EnvFilter::new(modules.map(|module| format!("{module}={level}")).join(","))
     });
     // A second call (tests, a program on the library face) keeps what is there.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .without_time()
-        .try_init();
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Stderr).without_time().try_init();
 }

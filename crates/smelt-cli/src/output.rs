@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::error::CliError;
 use crate::hint::hint;
+use crate::terminal;
 
 /// What the user wants to see.
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,7 +70,22 @@ impl Output {
 
     /// Whether a progress bar can be drawn.
     pub fn draws_bars(&self) -> bool {
-        !self.quiet && io::stderr().is_terminal()
+        !self.quiet && io::stderr().is_terminal() && !terminal::is_taken()
+    }
+}
+
+/// stderr for those who write bytes, such as the diagnostics of the crates below.
+#[derive(Debug, Clone, Copy)]
+pub struct Stderr;
+
+impl io::Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write_stderr(format_args!("{}", String::from_utf8_lossy(bytes)));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -119,6 +135,9 @@ fn closed(error: io::Error) -> CliError {
 }
 
 fn write_stderr(text: std::fmt::Arguments<'_>) {
+    if terminal::divert(text) {
+        return;
+    }
     // Nothing is left to tell the user where stderr itself is gone.
     let _ = io::stderr().lock().write_fmt(text);
 }

@@ -14,7 +14,8 @@ use smelt_model::weights::Checkpoint as WeightFiles;
 use smelt_model::{AdapterConfig, Decoder, ModelConfig, load, load_for_training};
 use smelt_text::Tokenizer;
 use smelt_train::{
-    Base, Checkpoints, Data, Evaluation, Observer, Outcome, StepReport, TrainConfig, Trainer, TrainerState,
+    Base, Checkpoints, Data, Evaluation, MetricsLog, Observer, Outcome, Sample, StepReport, TrainConfig,
+    Trainer, TrainerState,
 };
 
 use crate::config::{Method, RunConfig, check_context};
@@ -24,6 +25,8 @@ use crate::error::CliError;
 use crate::folders::{RUN_CONFIG, TOKENIZER_FILES, model_folder, remove_run, write_run_config};
 use crate::model_source::weights_folder;
 use crate::run_data::RunData;
+use crate::run_start::run_start;
+use crate::samples::Samples;
 
 /// How a run begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub enum TrainEvent<'a> {
         /// What was found.
         evaluation: Evaluation,
     },
+    /// The model wrote a text.
+    Sampled(&'a Sample),
     /// A checkpoint was written.
     Saved(&'a Path),
 }
@@ -90,6 +95,8 @@ pub struct RunFacts {
     pub max_steps: u64,
     /// Memory that training will take at its peak, by estimate.
     pub estimated_bytes: u64,
+    /// Training speed if nothing but matrix products took time, where it is known.
+    pub peak_tokens_per_second: Option<f64>,
 }
 
 /// How a run ended.
@@ -157,8 +164,12 @@ pub fn train(
             .map_or(Ok(0), |path| TrainerState::read(path).map(|state| state.step))?,
         max_steps: config.train.max_steps,
         estimated_bytes,
+        peak_tokens_per_second: None,
     };
-    let job = TrainJob { config, model, batches, tokenizer: data.folder(), checkpoint, facts, on_event };
+    let samples = Samples::new(config, &model, data.folder())?;
+    let tokenizer = data.folder();
+    let selected = &selection;
+    let job = TrainJob { config, model, batches, samples, tokenizer, checkpoint, selected, facts, on_event };
     let outcome = dispatch(selection.name, job)?;
     Ok(TrainSummary {
         run,
@@ -260,9 +271,11 @@ struct TrainJob<'a> {
     config: &'a RunConfig,
     model: ModelConfig,
     batches: Data,
+    samples: Samples,
     /// Folder of the tokenizer's files.
     tokenizer: &'a Path,
     checkpoint: Option<PathBuf>,
+    selected: &'a Selection,
     facts: RunFacts,
     on_event: &'a mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
 }
@@ -270,18 +283,19 @@ struct TrainJob<'a> {
 impl Job for TrainJob<'_> {
     type Output = Result<Outcome, CliError>;
 
-    fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
+    fn run<B: Kernels>(mut self, device: B::Device) -> Self::Output {
         let settings = self.config.train_config();
         let mut trainer = match self.config.adapter_config() {
-            Some(adapter) => self.adapter_trainer::<B>(&adapter, settings, device)?,
-            None => self.trainer::<B>(settings, device)?,
+            Some(adapter) => self.adapter_trainer::<B>(&adapter, settings, device.clone())?,
+            None => self.trainer::<B>(settings, device.clone())?,
         };
+        let log = self.log::<B>(&device)?;
         let _ = (self.on_event)(TrainEvent::Begins(&self.facts));
         let files = TOKENIZER_FILES.map(|name| self.tokenizer.join(name));
         let companions = files.into_iter().filter(|path| path.is_file()).collect();
         let checkpoints = Checkpoints::new(&self.facts.run, companions);
-        let mut observer = Events { on_event: self.on_event, stopped: false };
-        Ok(smelt_train::train(&mut trainer, &self.batches, &self.facts.run, &checkpoints, &mut observer)?)
+        let mut observer = Events { on_event: self.on_event, samples: self.samples, device, stopped: false };
+        Ok(smelt_train::train(&mut trainer, &self.batches, log, &checkpoints, &mut observer)?)
     }
 }
 
@@ -290,10 +304,7 @@ impl TrainJob<'_> {
         let data = &self.batches.fingerprint;
         Ok(match &self.checkpoint {
             Some(path) => Trainer::resume(path, settings, &self.model, data, device)?,
-            None => {
-                let model = self.initial::<B>(&device)?;
-                Trainer::new(settings, self.model.clone(), model, device)?
-            }
+            None => Trainer::new(settings, self.model.clone(), self.initial::<B>(&device)?, device)?,
         })
     }
 
@@ -314,6 +325,17 @@ impl TrainJob<'_> {
         })
     }
 
+    /// Opens the log and writes down what begins.
+    fn log<B: Kernels>(&mut self, device: &B::Device) -> Result<MetricsLog, CliError> {
+        let mut log = MetricsLog::open(&self.facts.run, self.facts.first_step)?;
+        if self.config.log.tensorboard {
+            log = log.with_tensorboard()?;
+        }
+        log.begin(run_start::<B>(self.config, &self.model, &self.facts, self.selected, device))?;
+        self.facts.peak_tokens_per_second = log.peak_tokens_per_second();
+        Ok(log)
+    }
+
     fn initial<B: Kernels>(&self, device: &B::Device) -> Result<Decoder<B>, CliError> {
         match &self.config.model.path {
             Some(path) => Ok(load_for_training::<B>(&model_folder(path)?, device)?.1),
@@ -323,24 +345,38 @@ impl TrainJob<'_> {
 }
 
 /// Passes on what the loop reports.
-struct Events<'a> {
+struct Events<'a, B: Kernels> {
     on_event: &'a mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
+    samples: Samples,
+    device: B::Device,
     stopped: bool,
 }
 
-impl Events<'_> {
+impl<B: Kernels> Events<'_, B> {
     fn tell(&mut self, event: TrainEvent<'_>) {
         self.stopped |= (self.on_event)(event).is_break();
     }
 }
 
-impl<B: Kernels> Observer<B> for Events<'_> {
+impl<B: Kernels> Observer<B> for Events<'_, B> {
     fn stepped(&mut self, report: &StepReport, tokens_per_second: f64) {
         self.tell(TrainEvent::Stepped { report: *report, tokens_per_second });
     }
 
     fn evaluated(&mut self, _model: &Decoder<B>, step: u64, evaluation: &Evaluation) {
         self.tell(TrainEvent::Evaluated { step, evaluation: *evaluation });
+    }
+
+    fn wants_samples(&self, step: u64) -> bool {
+        self.samples.are_due(step)
+    }
+
+    fn samples(&mut self, model: &Decoder<B>, step: u64) -> Vec<Sample> {
+        let samples = self.samples.draw(model, step, &self.device);
+        for sample in &samples {
+            self.tell(TrainEvent::Sampled(sample));
+        }
+        samples
     }
 
     fn saved(&mut self, checkpoint: &Path) {

@@ -160,7 +160,7 @@ fn feed_forward_parameters(config: &DecoderConfig, layer: LayerConfig) -> u128 {
     experts.num_experts as u128 * (hidden + mlp(experts.intermediate_size)) + shared
 }
 
-fn mlp_parameters(hidden: usize, mlp: MlpConfig) -> u128 {
+pub(crate) fn mlp_parameters(hidden: usize, mlp: MlpConfig) -> u128 {
     let ups = if mlp.gate == Gate::None { 1 } else { 2 };
     ups * linear(hidden, mlp.intermediate_size, mlp.bias) + linear(mlp.intermediate_size, hidden, mlp.bias)
 }

@@ -12,6 +12,7 @@ mod decoder;
 mod error;
 pub mod estimate;
 pub mod family;
+mod flops;
 mod init;
 mod json;
 mod limits;
@@ -31,6 +32,7 @@ pub use config::{
 pub use decoder::{Decoder, ForwardInput};
 pub use error::{Damage, Differences, MisShaped, ModelError};
 pub use family::Family;
+pub use flops::training_flops_per_token;
 pub use init::Distribution;
 pub use parameters::{ParameterInfo, ParameterMapper, ParameterVisitor, Role};
 pub use rotary::{RopeLengths, RopeScaling, RotaryConfig, Yarn};

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
-use smelt_backend::{Kernels, memory};
+use smelt_backend::Kernels;
 use smelt_data::{BatchSource, EvalBatches, TokenBatch};
 use smelt_model::Decoder;
 
-use crate::{Checkpoints, Evaluation, MetricsLog, Record, StepReport, TrainError, Trainer};
+use crate::meter::Meter;
+use crate::{Checkpoints, Evaluation, MetricsLog, Record, Sample, StepReport, TrainError, Trainer};
 
 /// What a run trains and validates on.
 pub struct Data {
@@ -25,8 +25,18 @@ pub trait Observer<B: Kernels> {
     /// After every step.
     fn stepped(&mut self, _report: &StepReport, _tokens_per_second: f64) {}
 
-    /// After every evaluation; the place to sample from the model.
+    /// After every evaluation.
     fn evaluated(&mut self, _model: &Decoder<B>, _step: u64, _evaluation: &Evaluation) {}
+
+    /// Asked after every step; on true texts are drawn from the model and logged.
+    fn wants_samples(&self, _step: u64) -> bool {
+        false
+    }
+
+    /// Texts from the model after `step` steps.
+    fn samples(&mut self, _model: &Decoder<B>, _step: u64) -> Vec<Sample> {
+        Vec::new()
+    }
 
     /// After every checkpoint.
     fn saved(&mut self, _checkpoint: &Path) {}
@@ -50,21 +60,20 @@ pub struct Outcome {
     pub checkpoint: Option<PathBuf>,
 }
 
-/// Trains until `max_steps`, evaluating, saving to `checkpoints` and logging to `RUN/metrics.jsonl`.
+/// Trains until `max_steps`, evaluating, saving to `checkpoints` and writing to `log`.
 ///
 /// # Errors
 /// [`TrainError`] of a step, a save or the log; the last checkpoint stays.
 pub fn train<B: Kernels>(
     trainer: &mut Trainer<B>,
     data: &Data,
-    run: &Path,
+    mut log: MetricsLog,
     checkpoints: &Checkpoints,
     observer: &mut dyn Observer<B>,
 ) -> Result<Outcome, TrainError> {
     let config = trainer.config().clone();
     let first = trainer.steps();
-    let mut log = MetricsLog::open(run, first)?;
-    let mut meter = Meter::new();
+    let mut meter = Meter::new(log.peak_tokens_per_second());
     let mut evaluation = None;
     loop {
         let step = trainer.steps();
@@ -73,6 +82,11 @@ pub fn train<B: Kernels>(
         if step > first {
             if last || step.is_multiple_of(config.eval_interval) {
                 evaluation = evaluated(trainer, data, &mut log, observer)?;
+            }
+            if (last || !stop) && observer.wants_samples(step) {
+                for sample in observer.samples(&trainer.model(), step) {
+                    log.write(&Record::Sample(sample))?;
+                }
             }
             if stop || step.is_multiple_of(config.save_interval) {
                 observer.saved(&checkpoints.save(trainer, &data.fingerprint)?);
@@ -116,45 +130,4 @@ fn evaluated<B: Kernels>(
     log.write(&Record::Validation { step, evaluation, perplexity: evaluation.perplexity() })?;
     observer.evaluated(&trainer.model(), step, &evaluation);
     Ok(Some(evaluation))
-}
-
-/// Training speed, time spent on anything else left out.
-struct Meter {
-    started: Instant,
-    step_started: Instant,
-    /// Since the last record.
-    tokens: usize,
-    seconds: f64,
-}
-
-impl Meter {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self { started: now, step_started: now, tokens: 0, seconds: 0.0 }
-    }
-
-    fn start_step(&mut self) {
-        self.step_started = Instant::now();
-    }
-
-    fn end_step(&mut self, report: &StepReport) {
-        self.tokens += report.tokens;
-        self.seconds += self.step_started.elapsed().as_secs_f64();
-    }
-
-    fn tokens_per_second(&self) -> f64 {
-        self.tokens as f64 / self.seconds
-    }
-
-    fn record(&mut self, report: StepReport, tokens_seen: u64) -> Record {
-        let tokens_per_second = self.tokens_per_second();
-        (self.tokens, self.seconds) = (0, 0.0);
-        Record::Train {
-            report,
-            tokens_per_second,
-            tokens_seen,
-            peak_memory_bytes: memory::process_peak_bytes(),
-            elapsed_seconds: self.started.elapsed().as_secs_f64(),
-        }
-    }
 }

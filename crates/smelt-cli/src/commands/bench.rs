@@ -10,18 +10,17 @@ mod folder;
 use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use burn::tensor::{Distribution, Tensor};
 use clap::Args;
 use rayon::prelude::*;
 use serde::Serialize;
-use smelt_backend::{Job, Kernels, Name, dispatch, scalar};
+use smelt_backend::{Job, Kernels, Name, dispatch, matmul_flops_per_second};
 use smelt_data::TokenBatch;
 use smelt_data::hub::RepoKind;
 use smelt_generate::{GenerateOptions, generate};
 use smelt_model::estimate::{parameters, training};
-use smelt_model::{Decoder, ModelConfig};
+use smelt_model::{Decoder, ModelConfig, training_flops_per_token};
 use smelt_train::Trainer;
 
 use self::folder::FolderJob;
@@ -150,7 +149,7 @@ fn measure(
     let shape = format!("{} x {} tokens", config.train.batch_size, config.train.seq_length);
     context.output.note("measuring training");
     let speed = dispatch(backend, TrainingJob { config, model, steps: args.steps })?;
-    let flops = speed * training_flops_per_token(model, config.train.seq_length);
+    let flops = speed * training_flops_per_token(&model.decoder, config.train.seq_length);
     rows.push(Measurement {
         measurement: "training",
         what: format!("the quick start's model, {shape}"),
@@ -199,17 +198,6 @@ fn table(rows: &[Measurement]) -> String {
     render(&columns, &rows.iter().map(row).collect::<Vec<_>>())
 }
 
-/// Forward and backward: 6 per weight of a matrix, and 12 per layer, width and position for attention
-/// (Kaplan et al. 2020, arXiv:2001.08361; Chowdhery et al. 2022, arXiv:2204.02311).
-fn training_flops_per_token(model: &ModelConfig, seq_length: usize) -> f64 {
-    let count = parameters(&model.decoder);
-    let head = model.decoder.vocab_size as f64 * model.decoder.hidden_size as f64;
-    let attention =
-        (model.decoder.num_hidden_layers * model.decoder.attention.query_size() * seq_length) as f64;
-    // Half of the scores are masked.
-    6.0 * (count.blocks as f64 + head) + 12.0 * attention / 2.0
-}
-
 /// Far above any cache.
 const READ_BYTES: usize = 512 << 20;
 const READ_ROUNDS: usize = 4;
@@ -233,7 +221,7 @@ fn memory_bandwidth() -> f64 {
 }
 
 const MATMUL_SIZES: [usize; 2] = [512, 1024];
-const MATMUL_SECONDS: f64 = 1.0;
+const MATMUL_TIME: Duration = Duration::from_secs(1);
 
 /// Floating-point operations per second of square matrices.
 struct MatmulJob {
@@ -244,20 +232,7 @@ impl Job for MatmulJob {
     type Output = f64;
 
     fn run<B: Kernels>(self, device: B::Device) -> f64 {
-        let matrix =
-            || Tensor::<B, 2>::random([self.size, self.size], Distribution::Uniform(-1.0, 1.0), &device);
-        let (a, b) = (matrix(), matrix());
-        // Reading one number back waits for the device.
-        let multiply =
-            || scalar::<B>(Kernels::linear(a.clone(), b.clone(), None).slice([0..1, 0..1]).reshape([1]));
-        multiply();
-        let started = Instant::now();
-        let mut rounds = 0.0;
-        while started.elapsed().as_secs_f64() < MATMUL_SECONDS {
-            black_box(multiply());
-            rounds += 1.0;
-        }
-        rounds * 2.0 * (self.size as f64).powi(3) / started.elapsed().as_secs_f64()
+        matmul_flops_per_second::<B>(self.size, MATMUL_TIME, &device)
     }
 }
 

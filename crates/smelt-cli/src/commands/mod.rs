@@ -11,6 +11,7 @@ mod fuse;
 mod generate;
 mod info;
 mod logits;
+mod report;
 mod tokenizer;
 mod train;
 mod verify;
@@ -26,6 +27,7 @@ pub use fuse::FuseArgs;
 pub use generate::GenerateArgs;
 pub use info::InfoArgs;
 pub use logits::LogitsArgs;
+pub use report::ReportArgs;
 pub use tokenizer::TokenizerArgs;
 pub use train::TrainArgs;
 pub use verify::VerifyArgs;
@@ -50,6 +52,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
         Command::Logits(args) => logits::run(&args, context),
         Command::Estimate(args) => estimate::run(&args, context),
         Command::Backends(args) => backends::run(&args, context),
+        Command::Report(args) => report::run(&args, context),
         Command::Info(args) => info::run(&args, context),
         Command::Bench(args) => bench::run(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),

@@ -1,5 +1,6 @@
 //! `smelt train`: trains a model from scratch or from weights.
 
+mod dashboard;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use self::report::{Reporter, invocation};
+use self::report::{Reporter, View, invocation};
 use crate::config::{Method, Precision, RunConfig};
 use crate::context::Context;
 use crate::error::CliError;
@@ -52,6 +53,9 @@ pub struct TrainArgs {
     /// Replace the run that is in the output folder
     #[arg(long, conflicts_with = "resume")]
     pub overwrite: bool,
+    /// Show the run as a dashboard over the whole terminal
+    #[arg(long, conflicts_with = "quiet")]
+    pub tui: bool,
     /// The settings that have a flag of their own.
     #[command(flatten)]
     pub settings: TrainSettings,
@@ -129,7 +133,7 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), CliError> {
     if let Some(name) = &context.backend {
         config.backend.name.clone_from(name);
     }
-    let mut reporter = Reporter::new(context, &config);
+    let mut reporter = Reporter::new(context, &config, if args.tui { View::Dashboard } else { View::Lines });
     let summary = train(&config, &start, &mut |event| reporter.tell(&event))?;
     reporter.finish()?;
     let run = summary.run.display();

@@ -167,7 +167,9 @@ impl Checker<'_> {
         self.at_least("train", "eval_batches", config.train.eval_batches, 1)?;
         self.at_least("checkpoint", "save_interval", config.checkpoint.save_interval, 1)?;
         self.at_least("checkpoint", "keep_last", config.checkpoint.keep_last, 1)?;
-        self.at_least("log", "log_interval", config.log.log_interval, 1)
+        self.at_least("log", "log_interval", config.log.log_interval, 1)?;
+        self.at_least("log", "sample_tokens", config.log.sample_tokens, 1)?;
+        self.not_negative("log", "peak_tflops", config.log.peak_tflops.unwrap_or_default())
     }
 
     fn at_least<T: PartialOrd + Display>(

@@ -243,10 +243,31 @@ impl Default for CheckpointSection {
 pub struct LogSection {
     /// Steps between reports of the training loss.
     pub log_interval: u64,
+    /// Write event files for TensorBoard into `RUN/tensorboard`, beside `RUN/metrics.jsonl`.
+    pub tensorboard: bool,
+    /// Steps between samples of the model's text; with every evaluation where it is left out, none with 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_interval: Option<u64>,
+    /// Texts that samples continue; where there are none, a text is begun.
+    pub sample_prompts: Vec<String>,
+    /// Most tokens of a sample.
+    pub sample_tokens: usize,
+    /// The device's speed in matrix products, in 10^12 floating-point operations per second, of which training
+    /// achieves a share; measured at the start where it is left out and the device is the processor, unknown
+    /// with 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_tflops: Option<f64>,
 }
 
 impl Default for LogSection {
     fn default() -> Self {
-        Self { log_interval: 10 }
+        Self {
+            log_interval: 10,
+            tensorboard: true,
+            sample_interval: None,
+            sample_prompts: Vec::new(),
+            sample_tokens: 64,
+            peak_tflops: None,
+        }
     }
 }

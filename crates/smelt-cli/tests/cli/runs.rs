@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::smelt::Place;
 
 /// Two blocks of width 32 on the embedded corpus.
@@ -36,7 +38,13 @@ fn a_run_trains_samples_and_says_what_is_next() {
     ] {
         assert!(ran.stdout.contains(part), "{part}\n{}", ran.stdout);
     }
-    for part in ["backend: cpu", "step 10: validation loss", "step 20/30", "saved run/checkpoints"] {
+    for part in [
+        "backend: cpu",
+        "step 10: validation loss",
+        "step 10: sample \"#!/usr/bin/env bash\\n#",
+        "step 20/30",
+        "saved run/checkpoints",
+    ] {
         assert!(ran.stderr.contains(part), "{part}\n{}", ran.stderr);
     }
     assert!(!place.path("run/checkpoints/step-00000010").exists(), "`keep_last` is 2");
@@ -79,6 +87,79 @@ fn training_learns_and_reports_json_lines() {
     // An untrained model is near ln(300) = 5.7.
     assert!((5.3..6.2).contains(&first) && last < first - 0.7, "{first} to {last}");
     assert!(done["sample"].as_str().unwrap().starts_with("#!/usr/bin/env bash\n#"));
+}
+
+/// The lines of a run's log of one kind.
+fn logged(place: &Place, kind: &str) -> Vec<Value> {
+    let text = fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
+    let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    records.filter(|record| record["kind"] == kind).collect()
+}
+
+#[test]
+fn the_log_holds_the_run() {
+    let place = trained();
+    let [begins] = &logged(&place, "begins")[..] else { panic!("one process") };
+    assert_eq!((&begins["step"], &begins["backend"]), (&0.into(), &"cpu".into()));
+    assert_eq!(begins["config"]["train"]["batch_size"], 4);
+    let peak = begins["peak_flops_per_second"].as_f64().unwrap();
+    let train = logged(&place, "train");
+    assert_eq!(train.len(), 3);
+    for record in &train {
+        let [loss, perplexity, speed, mfu] = ["loss", "perplexity", "tokens_per_second", "mfu"]
+            .map(|key| record[key].as_f64().unwrap_or_else(|| panic!("{key} in {record}")));
+        assert!((perplexity - loss.exp()).abs() < 1e-9 * perplexity);
+        let share = speed * begins["flops_per_token"].as_f64().unwrap() / peak;
+        assert!(mfu > 0.0 && (mfu - share).abs() < 1e-9, "{record}");
+        assert!(record["memory_bytes"].as_u64() <= record["peak_memory_bytes"].as_u64());
+    }
+    let samples = logged(&place, "sample");
+    let steps: Vec<u64> = samples.iter().map(|sample| sample["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [10, 20, 30], "one with every evaluation");
+    assert!(samples.iter().all(|sample| sample["prompt"] == "#!/usr/bin/env bash\n#"));
+    assert!(samples.iter().any(|sample| !sample["text"].as_str().unwrap().is_empty()));
+    let events = |place: &Place| fs::read_dir(place.path("run/tensorboard")).unwrap().count();
+    assert_eq!(events(&place), 1);
+
+    // A process that goes back forgets what came after, and brings an event file of its own.
+    place.done(&["train", "--resume", "run/checkpoints/step-00000020", "--quiet"]);
+    let steps = |kind| logged(&place, kind).iter().map(|record| record["step"].as_u64().unwrap()).collect();
+    let [begins, train, validation]: [Vec<u64>; 3] = ["begins", "train", "validation"].map(steps);
+    assert_eq!((begins, train, validation), (vec![0, 20], vec![10, 20, 30], vec![10, 20, 30]));
+    assert_eq!(events(&place), 2);
+}
+
+#[test]
+fn samples_and_event_files_can_be_left_out_and_chosen() {
+    let place = Place::new();
+    place.write("nano.yaml", CONFIG);
+    let args = |sets: &[&'static str]| {
+        let mut args = vec!["train", "--config", "nano.yaml", "--backend", "cpu", "--overwrite", "--quiet"];
+        args.extend(["--max-steps", "4", "--log-interval", "2"]);
+        args.extend(sets.iter().flat_map(|set| ["--set", set]));
+        args
+    };
+    place.done(&args(&["log.sample_interval=0", "log.tensorboard=false", "log.peak_tflops=0"]));
+    assert!(!place.path("run/tensorboard").exists());
+    assert!(logged(&place, "sample").is_empty());
+    assert!(logged(&place, "train").iter().all(|record| record.get("mfu").is_none()));
+
+    place.done(&args(&[
+        "log.sample_interval=2",
+        "log.sample_prompts=[echo, 'for x in']",
+        "log.sample_tokens=3",
+    ]));
+    let samples = logged(&place, "sample");
+    let facts: Vec<_> = samples.iter().map(|sample| (&sample["step"], &sample["prompt"])).collect();
+    let [two, four, echo, for_x] = [Value::from(2), 4.into(), "echo".into(), "for x in".into()];
+    assert_eq!(facts, [(&two, &echo), (&two, &for_x), (&four, &echo), (&four, &for_x)]);
+
+    let long = format!("log.sample_prompts=['{}']", "a b c d ".repeat(100));
+    let mut too_long = args(&[]);
+    too_long.extend(["--set", &long]);
+    let ran = place.smelt(&too_long);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("the context of this model holds 32"), "{}", ran.stderr);
 }
 
 /// Steps of the newest checkpoint.

@@ -3,50 +3,71 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use smelt_backend::{Name, in_build, memory};
 use smelt_data::PrepareProgress;
-use smelt_generate::SamplingOptions;
-use smelt_train::{Evaluation, StepReport};
+use smelt_train::{Evaluation, Record, Sample, StepReport};
 
+use super::dashboard::Dashboard;
 use crate::config::RunConfig;
 use crate::context::{Context, select_backend};
 use crate::error::CliError;
 use crate::generation::{Generation, TextRequest};
 use crate::progress::{Progress, Unit};
 use crate::quantity::{bytes, count, seconds};
-use crate::quickstart;
+use crate::samples::{default_prompt, sampling};
+use crate::terminal;
 use crate::training::{RunFacts, TrainEvent, TrainSummary};
 
 /// Length of the sample at the end.
 const SAMPLE_TOKENS: usize = 120;
 
+/// Of a sample during the run, on one line.
+const SHOWN_CHARACTERS: usize = 100;
+
+/// How a run is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// Progress and lines.
+    Lines,
+    /// The whole terminal, where there is one.
+    Dashboard,
+}
+
 /// Tells a run's events to the user.
 pub struct Reporter<'a> {
     context: &'a Context,
+    view: View,
     log_interval: u64,
     max_steps: u64,
     backend: Option<Name>,
     progress: Option<Progress>,
+    dashboard: Option<Dashboard>,
     /// Trouble with stdout, which ends the run.
     failure: Option<CliError>,
 }
 
 impl<'a> Reporter<'a> {
     /// Nothing has happened yet.
-    pub fn new(context: &'a Context, config: &RunConfig) -> Self {
+    pub fn new(context: &'a Context, config: &RunConfig, view: View) -> Self {
         Self {
             context,
+            view,
             log_interval: config.log.log_interval,
             max_steps: config.train.max_steps,
             backend: None,
             progress: None,
+            dashboard: None,
             failure: None,
         }
     }
 
     /// Shows an event; breaks on Ctrl-C.
     pub fn tell(&mut self, event: &TrainEvent<'_>) -> ControlFlow<()> {
+        if let Some(dashboard) = &self.dashboard {
+            dashboard.tell(event);
+        }
         match event {
             TrainEvent::Selected(selection) => {
                 self.backend = Some(selection.name);
@@ -57,6 +78,7 @@ impl<'a> Reporter<'a> {
             TrainEvent::Begins(facts) => self.begins(facts),
             TrainEvent::Stepped { report, tokens_per_second } => self.stepped(report, *tokens_per_second),
             TrainEvent::Evaluated { step, evaluation } => self.evaluated(*step, evaluation),
+            TrainEvent::Sampled(sample) => self.sampled(sample),
             TrainEvent::Saved(checkpoint) => self.saved(checkpoint),
         }
         if self.failure.is_some() || self.context.interrupt.requested() {
@@ -65,12 +87,13 @@ impl<'a> Reporter<'a> {
         ControlFlow::Continue(())
     }
 
-    /// Takes the progress bar away.
+    /// Takes the progress bar or the dashboard away.
     ///
     /// # Errors
     /// [`CliError::OutputClosed`] if nobody read the records.
     pub fn finish(self) -> Result<(), CliError> {
         drop(self.progress);
+        drop(self.dashboard);
         self.failure.map_or(Ok(()), Err)
     }
 
@@ -81,7 +104,7 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    fn record(&mut self, record: &Value) {
+    fn record(&mut self, record: &impl Serialize) {
         if let Err(error) = self.context.output.record(record) {
             self.failure = Some(error);
         }
@@ -142,8 +165,25 @@ impl<'a> Reporter<'a> {
             "val_tokens": val_tokens, "first_step": first_step, "max_steps": max_steps,
             "estimated_peak_bytes": facts.estimated_bytes}),
         );
+        self.dashboard = self.dashboard(facts);
         self.progress =
             Some(Progress::start(self.context.output, "train", Unit::Steps, max_steps, first_step));
+    }
+
+    /// The dashboard, if it is wanted and there is a terminal for it.
+    fn dashboard(&self, facts: &RunFacts) -> Option<Dashboard> {
+        if self.view == View::Lines {
+            return None;
+        }
+        if !terminal::can_be_taken() {
+            self.note("no terminal for `--tui`: plain lines");
+            return None;
+        }
+        Dashboard::open(facts, self.backend, self.context)
+            .inspect_err(|error| {
+                self.note(&format!("the terminal cannot be drawn on ({error}): plain lines"))
+            })
+            .ok()
     }
 
     fn stepped(&mut self, report: &StepReport, tokens_per_second: f64) {
@@ -155,7 +195,7 @@ impl<'a> Reporter<'a> {
             if progress.has_bar() {
                 let memory = memory::process_peak_bytes().map_or("?".to_owned(), bytes);
                 progress.advance(step, || format!("loss {loss:.3}  {speed}  {memory}"));
-            } else if logs {
+            } else if logs && self.dashboard.is_none() {
                 let max_steps = self.max_steps;
                 progress.line(&format!(
                     "step {step}/{max_steps}  loss {loss:.4}  grad norm {grad_norm:.2}  lr {learning_rate:.2e}  {speed}"
@@ -172,6 +212,12 @@ impl<'a> Reporter<'a> {
         let (loss, perplexity) = (evaluation.loss, evaluation.perplexity());
         self.note(&format!("step {step}: validation loss {loss:.4}, perplexity {perplexity:.2}"));
         self.record(&json!({"kind": "validation", "step": step, "loss": loss, "perplexity": perplexity}));
+    }
+
+    fn sampled(&mut self, sample: &Sample) {
+        let Sample { step, prompt, text, .. } = sample;
+        self.note(&format!("step {step}: sample {}", shortened(&format!("{prompt}{text}"))));
+        self.record(&Record::Sample(sample.clone()));
     }
 
     fn saved(&mut self, checkpoint: &Path) {
@@ -210,24 +256,26 @@ pub fn result(summary: &TrainSummary, config: &RunConfig, context: &Context) -> 
 
 /// A text from the finished model, prompt included.
 fn sample(summary: &TrainSummary, config: &RunConfig) -> Result<String, CliError> {
-    let prompt = config.data.embedded.then(|| quickstart::PROMPT.to_owned());
+    let prompt = default_prompt(config).map(str::to_owned);
     let request = TextRequest {
         model: summary.checkpoint.clone().unwrap_or_else(|| summary.run.clone()),
         adapter: None,
         prompt: prompt.clone(),
         max_tokens: SAMPLE_TOKENS,
-        sampling: SamplingOptions {
-            temperature: 0.8,
-            top_k: Some(40),
-            seed: config.train.seed,
-            ..Default::default()
-        },
+        sampling: sampling(config),
         stop: Vec::new(),
     };
     let generation = Generation::prepare(&request)?;
     let backend = select_backend(&config.backend, Some(generation.required_bytes()))?;
     let report = generation.run(backend.name, &mut |_| ControlFlow::Continue(()))?;
     Ok(prompt.unwrap_or_default() + &report.text)
+}
+
+/// The beginning of a text, on one line.
+fn shortened(text: &str) -> String {
+    let shown: String = text.chars().take(SHOWN_CHARACTERS).collect();
+    let more = if shown.len() < text.len() { " ..." } else { "" };
+    format!("{shown:?}{more}")
 }
 
 fn indented(text: &str) -> String {

@@ -1,0 +1,216 @@
+//! The page: charts, figures, samples and settings put into its template.
+
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment};
+use serde::Serialize;
+
+use super::chart::{COLORS, Chart, Curve, Scale, Stroke};
+use super::history::{Fields, Group, History, step};
+use super::summary::{FIGURES, differences, figures, settings, word};
+use crate::quantity::{bytes, count};
+
+const TEMPLATE: &str = include_str!("../../../assets/report.html");
+
+/// Samples shown of a run; of more, some are left out between the first and the last.
+const MOST_SAMPLES: usize = 12;
+
+/// A run as the template reads it.
+#[derive(Debug, Serialize)]
+struct Run<'a> {
+    name: &'a str,
+    color: String,
+    damaged_lines: u64,
+    samples: Vec<SampleText<'a>>,
+    /// Lines about each process.
+    processes: Vec<String>,
+    settings: Vec<(String, String)>,
+}
+
+#[derive(Debug, Serialize)]
+struct SampleText<'a> {
+    step: u64,
+    prompt: &'a str,
+    text: &'a str,
+}
+
+/// What the template reads.
+#[derive(Debug, Serialize)]
+struct Page<'a> {
+    runs: Vec<Run<'a>>,
+    /// A figure, and its value for each run.
+    figures: Vec<(&'a str, Vec<String>)>,
+    /// A setting, and its value in each run.
+    differences: Vec<(String, Vec<String>)>,
+    /// Titles and pictures.
+    charts: Vec<(&'a str, String)>,
+    version: &'a str,
+}
+
+/// Renders the page about `histories`, which are called `names`.
+pub fn render(names: &[String], histories: &[History]) -> String {
+    let runs: Vec<Run<'_>> = names.iter().zip(histories).enumerate().map(run).collect();
+    let settings: Vec<_> = runs.iter().map(|run| run.settings.clone()).collect();
+    let charts = charts(names, histories);
+    let charts = charts.iter().filter_map(|chart| Some((chart.title, chart.svg()?))).collect();
+    let differences = differences(&settings);
+    let figures = compared_figures(histories);
+    let page = Page { runs, figures, differences, charts, version: env!("CARGO_PKG_VERSION") };
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    let page = environment.render_str(TEMPLATE, Serde(page));
+    page.expect("the template is a constant that a test renders")
+}
+
+/// Every figure that some run has.
+fn compared_figures(histories: &[History]) -> Vec<(&'static str, Vec<String>)> {
+    let runs: Vec<[String; 13]> = histories.iter().map(figures).collect();
+    let rows = FIGURES.iter().enumerate();
+    let rows = rows.map(|(at, name)| (*name, runs.iter().map(|figures| figures[at].clone()).collect()));
+    rows.filter(|(_, values): &(_, Vec<String>)| values.iter().any(|value| !value.is_empty())).collect()
+}
+
+fn run<'a>((index, (name, history)): (usize, (&'a String, &'a History))) -> Run<'a> {
+    let (red, green, blue) = COLORS[index % COLORS.len()];
+    Run {
+        name,
+        color: format!("rgb({red} {green} {blue})"),
+        damaged_lines: history.damaged_lines,
+        samples: samples(history),
+        processes: history.starts.iter().map(process).collect(),
+        settings: settings(history),
+    }
+}
+
+fn samples(history: &History) -> Vec<SampleText<'_>> {
+    let all = &history.samples;
+    let shown = all.len().min(MOST_SAMPLES);
+    // Evenly spread, the first and the last among them.
+    let place = |index: usize| index * (all.len() - 1) / (shown - 1).max(1);
+    (0..shown)
+        .map(|index| &all[place(index)])
+        .map(|sample| SampleText {
+            step: step(sample).unwrap_or_default(),
+            prompt: word(sample, "prompt"),
+            text: word(sample, "text"),
+        })
+        .collect()
+}
+
+/// What a process ran on.
+fn process(start: &Fields) -> String {
+    let begun = match step(start).unwrap_or_default() {
+        0 => "started".to_owned(),
+        step => format!("continued after step {step}"),
+    };
+    let commit = Some(word(start, "commit")).filter(|commit| !commit.is_empty());
+    let commit = commit.map_or(String::new(), |commit| format!(" ({commit})"));
+    let threads = start.get("threads").and_then(serde_json::Value::as_u64).unwrap_or_default();
+    format!(
+        "{begun} by smelt {}{commit} on {}, backend {} ({}), {threads} threads",
+        word(start, "version"),
+        word(start, "system"),
+        word(start, "backend"),
+        word(start, "device"),
+    )
+}
+
+fn charts(names: &[String], histories: &[History]) -> Vec<Chart> {
+    use Group::{Train, Validation};
+    let curves = |parts: &[(Group, &str, Stroke)]| {
+        let mut curves = Vec::new();
+        for (color, (name, history)) in names.iter().zip(histories).enumerate() {
+            for (group, key, stroke) in parts {
+                let what = if *group == Train { "training" } else { "validation" };
+                let (label, points) = (format!("{name}, {what}"), history.series(*group, key));
+                curves.push(Curve { label, color, stroke: *stroke, points });
+            }
+        }
+        curves
+    };
+    let three = |value: f64| format!("{value:.3}");
+    let chart = |title, scale, format, curves| Chart { title, scale, format, curves };
+    let (linear, logarithmic) = (Scale::Linear, Scale::Logarithmic);
+    vec![
+        chart(
+            "Loss",
+            linear,
+            three,
+            curves(&[(Train, "loss", Stroke::Smoothed), (Validation, "loss", Stroke::Dotted)]),
+        ),
+        chart(
+            "Perplexity",
+            logarithmic,
+            number,
+            curves(&[(Train, "perplexity", Stroke::Smoothed), (Validation, "perplexity", Stroke::Dotted)]),
+        ),
+        chart(
+            "Learning rate",
+            linear,
+            |rate| format!("{rate:.1e}"),
+            curves(&[(Train, "learning_rate", Stroke::Plain)]),
+        ),
+        chart("Gradient norm", logarithmic, number, curves(&[(Train, "grad_norm", Stroke::Smoothed)])),
+        chart(
+            "Tokens per second",
+            linear,
+            |speed| count(speed.max(0.0) as u64),
+            curves(&[(Train, "tokens_per_second", Stroke::Smoothed)]),
+        ),
+        chart(
+            "Share of peak FLOPs",
+            linear,
+            |share| format!("{:.0} %", share * 100.0),
+            curves(&[(Train, "mfu", Stroke::Smoothed)]),
+        ),
+        chart(
+            "Memory",
+            linear,
+            |size| bytes(size.max(0.0) as u64),
+            curves(&[(Train, "memory_bytes", Stroke::Plain)]),
+        ),
+    ]
+}
+
+/// A number of any size in few digits.
+fn number(value: f64) -> String {
+    match value.abs() {
+        0.01..10.0 => format!("{value:.2}"),
+        10.0..1000.0 => format!("{value:.0}"),
+        1000.0..1e12 => count(value as u64),
+        _ => format!("{value:.0e}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_log_reaches_the_page_as_markup() {
+        let mut history = History::default();
+        let hostile = "<script>alert('x')</script>";
+        for line in [
+            serde_json::json!({"kind": "begins", "step": 0, "version": hostile, "family": hostile,
+                "config": {hostile: {hostile: hostile}}}),
+            serde_json::json!({"kind": "train", "step": 1, "loss": 2.0}),
+            serde_json::json!({"kind": "sample", "step": 1, "prompt": hostile, "text": hostile}),
+        ] {
+            history.add(line.to_string().as_bytes());
+        }
+        let page = render(&[hostile.to_owned()], &[history]);
+        assert!(!page.contains("<script") && page.contains("&lt;script&gt;"), "{page}");
+    }
+
+    #[test]
+    fn of_many_samples_the_first_and_the_last_are_shown() {
+        let sample = |step: usize| format!("{{\"kind\":\"sample\",\"step\":{step},\"text\":\"\"}}");
+        for (all, shown) in [(0, 0), (1, 1), (2, 2), (12, 12), (100, 12)] {
+            let mut history = History::default();
+            (0..all).for_each(|step| history.add(sample(step).as_bytes()));
+            let steps: Vec<u64> = samples(&history).iter().map(|sample| sample.step).collect();
+            assert_eq!(steps.len(), shown);
+            assert_eq!(steps.last().copied(), (all as u64).checked_sub(1));
+            assert!(steps.first().is_none_or(|first| *first == 0 || all == 1));
+        }
+    }
+}

@@ -11,6 +11,7 @@ mod gradients;
 mod loss;
 mod metrics;
 mod optimizer;
+mod recompute;
 mod schedule;
 mod train;
 mod trainer;

@@ -81,6 +81,9 @@ pub struct TrainSettings {
     /// Micro-batches per optimizer step
     #[arg(long, value_name = "N")]
     pub gradient_accumulation: Option<usize>,
+    /// Run each block again for its gradients instead of keeping what it computed: less memory, more time
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
     /// Number format of the computation
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
@@ -181,7 +184,7 @@ fn flags(args: &TrainArgs) -> Vec<FlagSetting> {
 impl TrainSettings {
     /// The flags that were given, as keys of the config.
     pub fn given(&self) -> Vec<FlagSetting> {
-        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 16] = [
+        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 17] = [
             ("--method", "train", "method", self.method.map(json)),
             ("--batch-size", "train", "batch_size", self.batch_size.map(json)),
             ("--seq-length", "train", "seq_length", self.seq_length.map(json)),
@@ -193,6 +196,12 @@ impl TrainSettings {
                 "train",
                 "gradient_accumulation_steps",
                 self.gradient_accumulation.map(json),
+            ),
+            (
+                "--gradient-checkpointing",
+                "train",
+                "gradient_checkpointing",
+                self.gradient_checkpointing.then(|| json(true)),
             ),
             ("--precision", "train", "precision", self.precision.map(json)),
             ("--eval-interval", "train", "eval_interval", self.eval_interval.map(json)),

@@ -8,6 +8,7 @@ use smelt_backend::{Kernels, memory};
 use smelt_data::{BatchSource, EvalBatches, TokenBatch};
 use smelt_model::Decoder;
 
+use crate::checkpoint_writer::CheckpointWriter;
 use crate::{Checkpoints, Evaluation, MetricsLog, Record, StepReport, TrainError, Trainer};
 
 /// What a run trains and validates on.
@@ -28,7 +29,7 @@ pub trait Observer<B: Kernels> {
     /// After every evaluation; the place to sample from the model.
     fn evaluated(&mut self, _model: &Decoder<B>, _step: u64, _evaluation: &Evaluation) {}
 
-    /// After every checkpoint.
+    /// After every checkpoint, once it is whole; training went on meanwhile.
     fn saved(&mut self, _checkpoint: &Path) {}
 
     /// Asked after every step; on true the run saves and ends.
@@ -66,6 +67,7 @@ pub fn train<B: Kernels>(
     let mut log = MetricsLog::open(run, first)?;
     let mut meter = Meter::new();
     let mut evaluation = None;
+    let mut writer = CheckpointWriter::new(checkpoints, B::is_read_by_any_thread(&trainer.device));
     loop {
         let step = trainer.steps();
         let last = step >= config.max_steps;
@@ -75,9 +77,11 @@ pub fn train<B: Kernels>(
                 evaluation = evaluated(trainer, data, &mut log, observer)?;
             }
             if stop || step.is_multiple_of(config.save_interval) {
-                observer.saved(&checkpoints.save(trainer, &data.fingerprint)?);
+                tell_saved(observer, writer.wait()?);
+                tell_saved(observer, writer.begin(trainer.snapshot(&data.fingerprint)?)?);
             }
         }
+        tell_saved(observer, if stop { writer.wait()? } else { writer.finished()? });
         if stop {
             let checkpoint = checkpoints.newest();
             return Ok(Outcome { steps: step, interrupted: !last, evaluation, checkpoint });
@@ -95,6 +99,12 @@ pub fn train<B: Kernels>(
             let tokens_seen = report.step * report.tokens as u64;
             log.write(&meter.record(report, tokens_seen))?;
         }
+    }
+}
+
+fn tell_saved<B: Kernels>(observer: &mut dyn Observer<B>, checkpoint: Option<PathBuf>) {
+    if let Some(checkpoint) = checkpoint {
+        observer.saved(&checkpoint);
     }
 }
 

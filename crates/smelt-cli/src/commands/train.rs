@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use self::report::{Reporter, View, invocation};
+use self::report::{Reporter, View};
 use crate::config::{Method, Precision, RunConfig};
 use crate::context::Context;
 use crate::error::CliError;
@@ -98,6 +98,9 @@ pub struct TrainSettings {
     /// Modules to adapt by name, such as q_proj,v_proj [default: all projections of all blocks]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub target_modules: Vec<String>,
+    /// Run each block again for its gradients instead of keeping what it computed: less memory, more time
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
     /// Number format of the computation
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
@@ -134,13 +137,14 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), CliError> {
         config.backend.name.clone_from(name);
     }
     let mut reporter = Reporter::new(context, &config, if args.tui { View::Dashboard } else { View::Lines });
-    let summary = train(&config, &start, &mut |event| reporter.tell(&event))?;
+    let trained = train(&config, &start, &mut |event| reporter.tell(&event));
     reporter.finish()?;
-    let run = summary.run.display();
+    let summary = match trained {
+        Err(CliError::Interrupted { hint }) => return report::stopped_early(hint, context),
+        trained => trained?,
+    };
     if summary.interrupted {
-        return Err(CliError::Interrupted {
-            hint: Some(format!("continue with `{} train --resume auto --output {run}`", invocation())),
-        });
+        return report::stopped(&summary, context);
     }
     report::result(&summary, &config, context)
 }
@@ -207,7 +211,7 @@ impl TrainSettings {
 
     /// The flags that were given, as keys of the config.
     pub fn given(&self) -> Vec<FlagSetting> {
-        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 20] = [
+        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 21] = [
             ("--method", "train", "method", self.method.map(json)),
             ("--batch-size", "train", "batch_size", self.batch_size.map(json)),
             ("--seq-length", "train", "seq_length", self.seq_length.map(json)),
@@ -224,6 +228,12 @@ impl TrainSettings {
             ("--lora-alpha", "adapter", "lora_alpha", self.lora_alpha.map(json)),
             ("--lora-dropout", "adapter", "lora_dropout", self.lora_dropout.map(json)),
             ("--target-modules", "adapter", "target_modules", self.target_modules()),
+            (
+                "--gradient-checkpointing",
+                "train",
+                "gradient_checkpointing",
+                self.gradient_checkpointing.then(|| json(true)),
+            ),
             ("--precision", "train", "precision", self.precision.map(json)),
             ("--eval-interval", "train", "eval_interval", self.eval_interval.map(json)),
             ("--save-interval", "checkpoint", "save_interval", self.save_interval.map(json)),

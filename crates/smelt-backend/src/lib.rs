@@ -12,6 +12,7 @@ mod matmul_rate;
 pub mod memory;
 mod name;
 mod probe;
+pub mod profile;
 mod scope;
 mod select;
 mod self_test;

@@ -86,3 +86,10 @@ pub enum Command {
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
+
+impl Command {
+    /// Whether the time that it takes is to be measured.
+    pub fn is_profiled(&self) -> bool {
+        matches!(self, Self::Train(args) if args.profile)
+    }
+}

@@ -7,6 +7,7 @@ use crate::config::BackendSection;
 use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
+use crate::profile::Profile;
 
 /// The surroundings of a command.
 #[derive(Debug, Clone)]
@@ -19,17 +20,20 @@ pub struct Context {
     pub backend: Option<String>,
     /// `--offline`: ask no hub.
     pub offline: bool,
+    /// `--profile`: what the spans of training add up to.
+    pub profile: Option<Profile>,
 }
 
 impl Context {
     /// The surroundings that the user's options describe; listens for Ctrl-C from here on.
-    pub fn new(options: &GlobalOptions) -> Self {
+    pub fn new(options: &GlobalOptions, profile: Option<Profile>) -> Self {
         let output = Output { json: options.json, quiet: options.quiet };
         Self {
             output,
             interrupt: Interrupt::install(output),
             backend: options.backend.clone(),
             offline: options.offline,
+            profile,
         }
     }
 

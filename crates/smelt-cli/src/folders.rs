@@ -19,6 +19,8 @@ use crate::error::CliError;
 pub const RUN_CONFIG: &str = "run.yaml";
 /// The tokenized corpus of a run.
 pub const DATA: &str = "data";
+/// The spans of a run that was profiled.
+pub const TRACE: &str = "trace.json";
 /// The page about a run.
 pub const REPORT: &str = "report.html";
 
@@ -77,7 +79,7 @@ pub fn remove_run(run: &Path, data: &Path) -> Result<(), CliError> {
             fs::remove_dir_all(&folder).map_err(failed(&folder))?;
         }
     }
-    for file in [RUN_CONFIG, METRICS_FILE, REPORT].map(|name| run.join(name)) {
+    for file in [RUN_CONFIG, METRICS_FILE, TRACE, REPORT].map(|name| run.join(name)) {
         if file.exists() {
             fs::remove_file(&file).map_err(failed(&file))?;
         }

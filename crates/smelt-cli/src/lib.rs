@@ -19,6 +19,7 @@ mod interrupt;
 mod logging;
 mod model_source;
 mod output;
+mod profile;
 mod progress;
 mod quantity;
 mod quickstart;
@@ -41,6 +42,7 @@ use context::Context;
 pub use context::select_backend;
 pub use error::CliError;
 pub use generation::{Generation, TextReport, TextRequest};
+use profile::Profile;
 pub use smelt_generate::SamplingOptions;
 pub use training::{RunFacts, Start, TrainEvent, TrainSummary, train};
 
@@ -55,8 +57,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    logging::install(cli.global.verbose);
-    let context = Context::new(&cli.global);
+    let profile = cli.command.is_profiled().then(Profile::new);
+    logging::install(cli.global.verbose, profile.as_ref());
+    let context = Context::new(&cli.global, profile);
     let outcome = set_threads(&cli.global).and_then(|()| commands::run(cli.command, &context));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use burn_autodiff::Autodiff;
 use smelt_backend::kernels::CrossEntropyOptions;
+use smelt_backend::profile::phase;
 use smelt_backend::{Kernels, float_tensor, int_tensor, scalar};
 use smelt_data::TokenBatch;
 use smelt_model::blocks::load_balancing_loss;
@@ -63,8 +64,8 @@ struct Loss<B: Kernels> {
 }
 
 fn forward<B: Kernels>(model: &Decoder<B>, micro_batch: MicroBatch<'_>, device: &B::Device) -> Loss<B> {
-    let (hidden, routings) = model.hidden_and_routing(micro_batch.input(device));
-    let likelihood = micro_batch.likelihood(model, hidden);
+    let (hidden, routings) = phase("forward", || model.hidden_and_routing(micro_batch.input(device)));
+    let likelihood = phase("loss", || micro_batch.likelihood(model, hidden));
     let objective = match micro_batch.balance(model).filter(|_| !routings.is_empty()) {
         Some(factor) => likelihood.clone() + load_balancing_loss(&routings) * factor,
         None => likelihood.clone(),
@@ -85,8 +86,8 @@ pub(crate) fn backward<B: Kernels>(
     device: &B::Device,
 ) -> f64 {
     let Loss { likelihood, objective } = forward(model, micro_batch, device);
-    let loss = scalar(likelihood.inner());
-    gradients.add(model, objective.backward());
+    let loss = phase("loss", || scalar(likelihood.inner()));
+    phase("backward", || gradients.add(model, objective.backward()));
     loss
 }
 

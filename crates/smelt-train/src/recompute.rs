@@ -8,6 +8,7 @@
 use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use burn_autodiff::Autodiff;
+use smelt_backend::profile::phase;
 use smelt_backend::{Kernels, scalar};
 use smelt_model::Decoder;
 use smelt_model::blocks::{Pass, Routing, expert_shares, load_balancing_share};
@@ -26,21 +27,21 @@ pub(crate) fn backward_by_block<B: Kernels>(
 ) -> f64 {
     let lowest = lowest_trained(model);
     let (embedded, pass) = model.embed(&mut micro_batch.input(device));
-    let Forward { mut inputs, output, routings } =
-        forward(&model.valid(), embedded.clone().inner(), &pass.inner(), lowest);
+    let first = || forward(&model.valid(), embedded.clone().inner(), &pass.inner(), lowest);
+    let Forward { mut inputs, output, routings } = phase("forward", first);
     let balance = Balance::of(model, micro_batch, &routings);
 
     let output = entering(output, lowest < head(model));
     let hidden = model.norm.forward(output.clone());
-    let likelihood = micro_batch.likelihood(model, unflat(hidden, &pass));
-    let loss = scalar(likelihood.clone().inner());
+    let likelihood = phase("loss", || micro_batch.likelihood(model, unflat(hidden, &pass)));
+    let loss = phase("loss", || scalar(likelihood.clone().inner()));
     let mut seed = differentiated(likelihood, &output, model, gradients);
     drop(output);
     for layer in (0..model.layers.len()).rev() {
         let Some(gradient) = seed else { break };
         let x = inputs.pop().expect("the input of a block that needs its gradient was kept");
         let x = entering(x, lowest < part(layer));
-        let (y, routing) = model.layers[layer].forward(x.clone(), &pass, None);
+        let (y, routing) = phase("recompute", || model.layers[layer].forward(x.clone(), &pass, None));
         let objective = match balance.as_ref().zip(routing) {
             Some((balance, routing)) => seeded(y, gradient) + balance.of_block(routing),
             None => seeded(y, gradient),
@@ -48,7 +49,7 @@ pub(crate) fn backward_by_block<B: Kernels>(
         seed = differentiated(objective, &x, model, gradients);
     }
     if let Some(gradient) = seed {
-        gradients.add(model, seeded(embedded, gradient).backward());
+        phase("backward", || gradients.add(model, seeded(embedded, gradient).backward()));
     }
     loss
 }
@@ -137,10 +138,12 @@ fn differentiated<B: Kernels>(
     model: &Decoder<Autodiff<B>>,
     gradients: &mut Gradients<B>,
 ) -> Option<Tensor<B, 2>> {
-    let mut graph: Graph<B> = objective.backward();
-    let gradient = x.grad_remove(&mut graph);
-    gradients.add(model, graph);
-    gradient
+    phase("backward", || {
+        let mut graph: Graph<B> = objective.backward();
+        let gradient = x.grad_remove(&mut graph);
+        gradients.add(model, graph);
+        gradient
+    })
 }
 
 /// The load-balancing loss, which weighs a block's probabilities by the choices of all blocks.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use smelt_backend::Kernels;
+use smelt_backend::profile::phase;
 use smelt_data::{BatchSource, EvalBatches, TokenBatch};
 use smelt_model::Decoder;
 
@@ -83,16 +84,17 @@ pub fn train<B: Kernels>(
         let stop = last || observer.should_stop();
         if step > first {
             if last || step.is_multiple_of(config.eval_interval) {
-                evaluation = evaluated(trainer, data, &mut log, observer)?;
+                evaluation = phase("evaluate", || evaluated(trainer, data, &mut log, observer))?;
             }
             if (last || !stop) && observer.wants_samples(step) {
-                for sample in observer.samples(&trainer.model(), step) {
+                for sample in phase("sample", || observer.samples(&trainer.model(), step)) {
                     log.write(&Record::Sample(sample))?;
                 }
             }
             if stop || step.is_multiple_of(config.save_interval) {
-                tell_saved(observer, writer.wait()?);
-                tell_saved(observer, writer.begin(trainer.snapshot(&data.fingerprint)?)?);
+                tell_saved(observer, phase("save", || writer.wait())?);
+                let snapshot = phase("save", || trainer.snapshot(&data.fingerprint))?;
+                tell_saved(observer, phase("save", || writer.begin(snapshot))?);
             }
         }
         tell_saved(observer, if stop { writer.wait()? } else { writer.finished()? });
@@ -103,7 +105,8 @@ pub fn train<B: Kernels>(
 
         // ---- one step: batch -> forward -> loss -> backward -> accumulate -> clip -> optimizer -> report
         meter.start_step();
-        let micro_batches = effective_batch(data, step, config.gradient_accumulation_steps)?;
+        let micro_batches =
+            phase("data", || effective_batch(data, step, config.gradient_accumulation_steps))?;
         let report = trainer.step(&micro_batches)?;
         meter.end_step(&report);
         // ----
@@ -111,7 +114,7 @@ pub fn train<B: Kernels>(
         observer.stepped(&report, meter.tokens_per_second());
         if report.step.is_multiple_of(config.log_interval) {
             let tokens_seen = report.step * report.tokens as u64;
-            log.write(&meter.record(report, tokens_seen))?;
+            phase("log", || log.write(&meter.record(report, tokens_seen)))?;
         }
     }
 }

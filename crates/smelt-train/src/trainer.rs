@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use burn_autodiff::Autodiff;
 use serde::{Deserialize, Serialize};
 use smelt_backend::kernels::AdamWStep;
+use smelt_backend::profile::phase;
 use smelt_backend::{Kernels, scoped};
 use smelt_data::{TokenBatch, derive_seed};
 use smelt_model::{AdapterConfig, Decoder, DropoutStream, ModelConfig, ParameterInfo, ParameterVisitor};
@@ -153,14 +154,15 @@ impl<B: Kernels> Trainer<B> {
 
     fn unscoped_step(&mut self, micro_batches: &[TokenBatch]) -> Result<StepReport, TrainError> {
         let (loss, gradients) = self.gradients(micro_batches)?;
-        let grad_norm = gradients.global_norm();
+        let grad_norm = phase("clip", || gradients.global_norm());
         self.check_finite(loss, grad_norm, &gradients)?;
 
         let learning_rate = learning_rate(&self.config, self.step);
         let update = self.update(learning_rate, grad_norm);
         let model = self.model.take().expect("the model is there between steps");
         let names = &self.model_config.family.names;
-        self.model = Some(self.optimizer.step(model, names, gradients, update, &self.config));
+        let step = || self.optimizer.step(model, names, gradients, update, &self.config);
+        self.model = Some(phase("optimizer", step));
         self.step += 1;
 
         let tokens = micro_batches.iter().map(|batch| batch.input_ids.len()).sum();

@@ -85,6 +85,7 @@ fn gelu_inner<B: Kernels>(x: Tensor<B, 2>) -> Tensor<B, 2> {
 pub(super) struct Elementwise;
 
 impl<B: Kernels> Operation<B, 1> for Elementwise {
+    const NAME: &'static str = "activation";
     type Saved = (Tensor<B, 2>, Activation);
 
     fn backward(
@@ -101,6 +102,7 @@ impl<B: Kernels> Operation<B, 1> for Elementwise {
 pub(super) struct Gated;
 
 impl<B: Kernels> Operation<B, 2> for Gated {
+    const NAME: &'static str = "gated";
     type Saved = (Tensor<B, 2>, Tensor<B, 2>, Activation);
 
     fn backward(

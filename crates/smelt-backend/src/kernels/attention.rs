@@ -165,6 +165,7 @@ pub(super) struct Saved<B: Kernels> {
 pub(super) struct Attention;
 
 impl<B: Kernels> Operation<B, 3> for Attention {
+    const NAME: &'static str = "attention";
     type Saved = Saved<B>;
 
     fn backward(

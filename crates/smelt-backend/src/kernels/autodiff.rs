@@ -18,9 +18,13 @@ use super::{
     Activation, AttentionOptions, CrossEntropyOptions, Head, Kernels, RotaryStyle, activation, attention,
     cross_entropy, dropout, layer_norm, linear, rms_norm, rotary,
 };
+use crate::profile;
 
 /// The backward of one fused operation with `N` differentiable inputs.
 pub(super) trait Operation<B: Kernels, const N: usize>: Debug + Send + 'static {
+    /// The kernel, for profiles.
+    const NAME: &'static str;
+
     /// What the forward keeps for the backward.
     type Saved: Clone + Debug + Send + 'static;
 
@@ -46,6 +50,7 @@ impl<B: Kernels, O: Operation<B, N>, const N: usize> Backward<B, N> for Step<O> 
     type State = O::Saved;
 
     fn backward(self, ops: Ops<O::Saved, N>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let _span = profile::backward(O::NAME);
         let grad = grads.consume::<B>(&ops.node);
         let needed = ops.parents.each_ref().map(Option::is_some);
         let gradients = O::backward(ops.state, grad, needed);
@@ -94,6 +99,7 @@ fn untracked<B: Kernels, C: CheckpointStrategy, const D: usize>(
 
 impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn linear(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>) -> Tensor<Self, 2> {
+        let _span = profile::forward("linear");
         let (x, weight) = (float(x), float(weight));
         let (inner_x, inner_weight) = (inner::<B, C, 2>(&x), inner::<B, C, 2>(&weight));
         let saved = (inner_x.clone(), inner_weight.clone());
@@ -115,6 +121,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         bias: Option<Tensor<Self, 1>>,
         epsilon: f64,
     ) -> Tensor<Self, 2> {
+        let _span = profile::forward("layer_norm");
         let (x, weight) = (float(x), float(weight));
         let (inner_x, inner_weight) = (inner::<B, C, 2>(&x), inner::<B, C, 1>(&weight));
         let saved = (inner_x.clone(), inner_weight.clone(), epsilon);
@@ -131,6 +138,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     }
 
     fn rms_norm(x: Tensor<Self, 2>, weight: Tensor<Self, 1>, epsilon: f64) -> Tensor<Self, 2> {
+        let _span = profile::forward("rms_norm");
         let (x, weight) = (float(x), float(weight));
         let (inner_x, inner_weight) = (inner::<B, C, 2>(&x), inner::<B, C, 1>(&weight));
         let saved = (inner_x.clone(), inner_weight.clone(), epsilon);
@@ -139,6 +147,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     }
 
     fn activation(x: Tensor<Self, 2>, kind: Activation) -> Tensor<Self, 2> {
+        let _span = profile::forward("activation");
         let x = float(x);
         let inner_x = inner::<B, C, 2>(&x);
         let y = B::activation(inner_x.clone(), kind);
@@ -146,6 +155,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     }
 
     fn gated(gate: Tensor<Self, 2>, up: Tensor<Self, 2>, kind: Activation) -> Tensor<Self, 2> {
+        let _span = profile::forward("gated");
         let (gate, up) = (float(gate), float(up));
         let (inner_gate, inner_up) = (inner::<B, C, 2>(&gate), inner::<B, C, 2>(&up));
         let y = B::gated(inner_gate.clone(), inner_up.clone(), kind);
@@ -158,6 +168,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         sin: Tensor<Self, 3>,
         style: RotaryStyle,
     ) -> Tensor<Self, 4> {
+        let _span = profile::forward("rotary");
         let x = float(x);
         let (cos, sin) = (untracked(cos), untracked(sin));
         let y = B::rotary(inner::<B, C, 4>(&x), cos.clone(), sin.clone(), style);
@@ -171,6 +182,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         mask: Option<Tensor<Self, 4>>,
         options: AttentionOptions,
     ) -> Tensor<Self, 4> {
+        let _span = profile::forward("attention");
         let (q, k, v) = (float(q), float(k), float(v));
         let [inner_q, inner_k, inner_v] = [&q, &k, &v].map(inner::<B, C, 4>);
         let mask = mask.map(untracked);
@@ -186,6 +198,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         token_weights: Tensor<Self, 1>,
         options: CrossEntropyOptions,
     ) -> Tensor<Self, 1> {
+        let _span = profile::forward("linear_cross_entropy");
         let (hidden, weight, bias) = (float(hidden), float(head.weight), head.bias.map(float));
         let needed =
             [hidden.is_tracked(), weight.is_tracked(), bias.as_ref().is_some_and(|bias| bias.is_tracked())];
@@ -207,6 +220,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     }
 
     fn dropout(x: Tensor<Self, 2>, probability: f64, seed: u64) -> Tensor<Self, 2> {
+        let _span = profile::forward("dropout");
         let mask = dropout::scaled_mask::<B>(x.dims(), probability, seed, &x.device());
         x * Tensor::from_inner(mask)
     }

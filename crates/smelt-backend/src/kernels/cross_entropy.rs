@@ -166,6 +166,7 @@ pub(super) struct WithBias;
 pub(super) struct WithoutBias;
 
 impl<B: Kernels> Operation<B, 3> for WithBias {
+    const NAME: &'static str = "linear_cross_entropy";
     type Saved = Gradients<B>;
 
     fn backward(
@@ -178,6 +179,7 @@ impl<B: Kernels> Operation<B, 3> for WithBias {
 }
 
 impl<B: Kernels> Operation<B, 2> for WithoutBias {
+    const NAME: &'static str = "linear_cross_entropy";
     type Saved = Gradients<B>;
 
     fn backward(

@@ -65,6 +65,7 @@ type Saved<B> = (Tensor<B, 2>, Tensor<B, 1>, f64);
 pub(super) struct WithBias;
 
 impl<B: Kernels> Operation<B, 3> for WithBias {
+    const NAME: &'static str = "layer_norm";
     type Saved = Saved<B>;
 
     fn backward(
@@ -82,6 +83,7 @@ impl<B: Kernels> Operation<B, 3> for WithBias {
 pub(super) struct WithoutBias;
 
 impl<B: Kernels> Operation<B, 2> for WithoutBias {
+    const NAME: &'static str = "layer_norm";
     type Saved = Saved<B>;
 
     fn backward(

@@ -46,6 +46,7 @@ pub fn plain_backward<B: Kernels>(
 pub(super) struct WithBias;
 
 impl<B: Kernels> Operation<B, 3> for WithBias {
+    const NAME: &'static str = "linear";
     type Saved = (Tensor<B, 2>, Tensor<B, 2>);
 
     fn backward(
@@ -63,6 +64,7 @@ impl<B: Kernels> Operation<B, 3> for WithBias {
 pub(super) struct WithoutBias;
 
 impl<B: Kernels> Operation<B, 2> for WithoutBias {
+    const NAME: &'static str = "linear";
     type Saved = (Tensor<B, 2>, Tensor<B, 2>);
 
     fn backward(

@@ -47,6 +47,7 @@ pub fn plain_backward<B: Kernels>(
 pub(super) struct RmsNorm;
 
 impl<B: Kernels> Operation<B, 2> for RmsNorm {
+    const NAME: &'static str = "rms_norm";
     type Saved = (Tensor<B, 2>, Tensor<B, 1>, f64);
 
     fn backward(

@@ -51,6 +51,7 @@ pub fn plain<B: Kernels>(
 pub(super) struct Rotary;
 
 impl<B: Kernels> Operation<B, 1> for Rotary {
+    const NAME: &'static str = "rotary";
     type Saved = (Tensor<B, 3>, Tensor<B, 3>, RotaryStyle);
 
     fn backward(

@@ -23,6 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   smelt train                                        the quick start, into runs/quickstart
   smelt train --resume auto                          continue it
+  smelt train --tui                                  watch it
   smelt train --data ~/scripts --output runs/mine    your own text, the quick start's model
   smelt train --config configs/tiny.yaml --data ~/scripts --set train.weight_decay=0
   smelt train --model gpt2 --data ~/scripts --learning-rate 5e-5
@@ -53,6 +54,9 @@ pub struct TrainArgs {
     /// Replace the run that is in the output folder
     #[arg(long, conflicts_with = "resume")]
     pub overwrite: bool,
+    /// Measure where the time goes: a table by phase and kernel at the end, and a trace in the run's folder
+    #[arg(long)]
+    pub profile: bool,
     /// Show the run as a dashboard over the whole terminal
     #[arg(long, conflicts_with = "quiet")]
     pub tui: bool,
@@ -143,6 +147,9 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), CliError> {
         Err(CliError::Interrupted { hint }) => return report::stopped_early(hint, context),
         trained => trained?,
     };
+    if let Some(profile) = &context.profile {
+        report::profile(profile, &summary.run, context)?;
+    }
     if summary.interrupted {
         return report::stopped(&summary, context);
     }

@@ -162,6 +162,83 @@ fn samples_and_event_files_can_be_left_out_and_chosen() {
     assert!(ran.stderr.contains("the context of this model holds 32"), "{}", ran.stderr);
 }
 
+#[test]
+fn a_report_is_one_page_without_anything_from_elsewhere() {
+    let place = trained();
+    let ran = place.done(&["report", "run"]);
+    assert_eq!(ran.stdout, "report: run/report.html\n");
+    let page = fs::read_to_string(place.path("run/report.html")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.trim_end().ends_with("</html>"));
+    for part in [
+        "<h3>Loss</h3>",
+        "<svg ",
+        "after step 30",
+        "train.batch_size",
+        "backend cpu",
+        "run, validation, step 30",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    // The name of a namespace is the one address; nothing is fetched.
+    let addresses = page.replace("http://www.w3.org/2000/svg", "");
+    for part in ["http:", "https:", "<script", "src=", "url("] {
+        assert!(!addresses.contains(part), "{part}");
+    }
+
+    // Two runs, one with a log that was cut and written over.
+    fs::create_dir(place.path("other")).unwrap();
+    let log = fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
+    place.write("other/metrics.jsonl", &format!("{log}\u{0}\u{0}\n<b>\n{{\"kind\":\"train\",\"st"));
+    let ran = place.done(&["report", "run", "other", "--output", "both.html"]);
+    assert!(ran.stderr.contains("other: 3 damaged lines of the log are left out"), "{}", ran.stderr);
+    let page = fs::read_to_string(place.path("both.html")).unwrap();
+    assert!(page.contains("other, training, step") && page.contains("3 damaged lines"));
+
+    place.write("other/metrics.jsonl", "no log\n");
+    let ran = place.smelt(&["report", "other"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        ran.stderr.starts_with("error: `other/metrics.jsonl` holds no records of a run\n  hint: "),
+        "{}",
+        ran.stderr
+    );
+    let ran = place.smelt(&["report", "nowhere"]);
+    assert!(ran.stderr.starts_with("error: cannot read `nowhere/metrics.jsonl`"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_profile_names_phases_and_kernels() {
+    let place = Place::new();
+    place.write("nano.yaml", CONFIG);
+    let args =
+        ["train", "--config", "nano.yaml", "--backend", "cpu", "--profile", "--quiet", "--max-steps", "10"];
+    let ran = place.done(&args);
+    for part in
+        ["phase ", "backward ", "optimizer ", "kernel, forward", "linear ", "attention ", "run/trace.json"]
+    {
+        assert!(ran.stdout.contains(part), "{part}\n{}", ran.stdout);
+    }
+    let trace: Value = serde_json::from_slice(&fs::read(place.path("run/trace.json")).unwrap()).unwrap();
+    let count = |category: &str, name: &str| {
+        let events = trace["traceEvents"].as_array().unwrap().iter();
+        events.filter(|event| event["cat"] == category && event["name"] == name).count()
+    };
+    assert_eq!((count("phase", "optimizer"), count("phase", "evaluate")), (10, 1));
+    // Four projections in each of two blocks.
+    assert_eq!((count("forward", "linear"), count("backward", "linear")), (80, 80));
+    assert_eq!((count("forward", "attention"), count("backward", "attention")), (20, 20));
+}
+
+#[test]
+fn without_a_terminal_the_dashboard_is_lines() {
+    let place = Place::new();
+    place.write("nano.yaml", CONFIG);
+    let ran =
+        place.done(&["train", "--config", "nano.yaml", "--backend", "cpu", "--tui", "--max-steps", "10"]);
+    assert!(ran.stderr.contains("no terminal for `--tui`: plain lines\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("step 10/10  loss"), "{}", ran.stderr);
+}
+
 /// Steps of the newest checkpoint.
 fn newest(run: &Path) -> Option<u64> {
     let names = fs::read_dir(run.join("checkpoints")).ok()?.flatten().map(|entry| entry.file_name());

@@ -13,7 +13,9 @@ use super::dashboard::Dashboard;
 use crate::config::RunConfig;
 use crate::context::{Context, select_backend};
 use crate::error::CliError;
+use crate::folders::TRACE;
 use crate::generation::{Generation, TextRequest};
+use crate::profile::{Profile, tables};
 use crate::progress::{Progress, Unit};
 use crate::quantity::{bytes, count, seconds};
 use crate::samples::{default_prompt, sampling};
@@ -240,6 +242,22 @@ pub fn stopped(summary: &TrainSummary, context: &Context) -> Result<(), CliError
 pub fn stopped_early(hint: Option<String>, context: &Context) -> Result<(), CliError> {
     context.output.record(&json!({"kind": "stopped", "steps": 0}))?;
     context.output.line(&format!("stopped before the first step; {}", hint.unwrap_or_default()))
+}
+
+/// Where the time of the run went: the trace in its folder, and the tables.
+pub fn profile(profile: &Profile, run: &Path, context: &Context) -> Result<(), CliError> {
+    let (output, path) = (context.output, run.join(TRACE));
+    let left_out = profile.write_trace(&path).map_err(|source| CliError::Io {
+        action: "write",
+        path: path.clone(),
+        source,
+    })?;
+    let costs = profile.costs();
+    output.record(&json!({"kind": "profile", "trace": path, "costs": costs}))?;
+    let Some(tables) = tables(&costs) else { return Ok(()) };
+    let cut =
+        if left_out > 0 { format!(" (its beginning: {left_out} spans are left out)") } else { String::new() };
+    output.line(&format!("{tables}\n\ntrace for chrome://tracing or Perfetto: {}{cut}\n", path.display()))
 }
 
 /// The end of a finished run: what came out, a sample, and the next commands.

@@ -178,3 +178,92 @@ fn shown(text: &str) -> String {
     };
     text.chars().map(plain).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use smelt_backend::Name;
+    use smelt_train::{Evaluation, Sample, StepReport};
+
+    use super::*;
+    use crate::training::{RunFacts, TrainEvent};
+
+    fn facts() -> RunFacts {
+        RunFacts {
+            run: "runs/nano".into(),
+            family: "gpt2",
+            parameters: 3_100_000,
+            vocab_size: 300,
+            requested_vocab_size: 300,
+            train_tokens: 1000,
+            val_tokens: 100,
+            first_step: 0,
+            max_steps: 100,
+            estimated_bytes: 1 << 20,
+            peak_tokens_per_second: Some(8000.0),
+        }
+    }
+
+    /// Forty steps of a run.
+    fn board() -> Board {
+        let mut board = Board::new(&facts(), Some(Name::Cpu));
+        for step in 1..=40 {
+            let loss = 8.0 - step as f64 * 0.1;
+            let report = StepReport { step, loss, grad_norm: 1.5, learning_rate: 1e-3, tokens: 1024 };
+            board.tell(&TrainEvent::Stepped { report, tokens_per_second: 4000.0 });
+        }
+        let evaluation = Evaluation { loss: 4.5, tokens: 64.0 };
+        board.tell(&TrainEvent::Evaluated { step: 40, evaluation });
+        let (prompt, text) = ("#!".to_owned(), "/bin/sh\u{1b}[31m\necho".to_owned());
+        board.tell(&TrainEvent::Sampled(&Sample { step: 40, prompt_index: 0, prompt, text }));
+        board.log("saved run/checkpoints/step-00000040".to_owned());
+        board
+    }
+
+    fn picture(board: &Board, width: u16, height: u16) -> String {
+        let mut screen = Terminal::new(TestBackend::new(width, height)).unwrap();
+        let moment = Moment {
+            elapsed_seconds: 65.0,
+            memory_bytes: Some(150 << 20),
+            peak_memory_bytes: Some(160 << 20),
+            stopping: false,
+        };
+        screen.draw(|frame| draw(frame, board, &moment)).unwrap();
+        screen.backend().to_string()
+    }
+
+    #[test]
+    fn a_wide_screen_shows_everything() {
+        let picture = picture(&board(), 110, 30);
+        for part in [
+            "runs/nano: gpt2, 3.1M parameters on cpu",
+            "q saves and stops",
+            "step 40/100  1m05s, 15s left",
+            "loss 4.0000   grad norm 1.50   lr 1.00e-3",
+            "validation 4.5000   perplexity 90.02   best 4.5000 at 40",
+            "tokens/s 4.0k   of peak 50 %   memory 150.0 MiB   peak memory 160.0 MiB",
+            "learning rate",
+            "sample after step 40",
+            "#!/bin/sh\u{fffd}[31m",
+            "saved run/checkpoints/step-00000040",
+        ] {
+            assert!(picture.contains(part), "{part} in\n{picture}");
+        }
+        assert!(
+            picture.chars().any(|drawn| ('\u{2801}'..='\u{28ff}').contains(&drawn)),
+            "no curve in\n{picture}"
+        );
+    }
+
+    #[test]
+    fn no_screen_is_too_small_and_a_run_may_have_just_begun() {
+        for board in [board(), Board::new(&facts(), None)] {
+            for (width, height) in [(1, 1), (20, 5), (40, 13), (60, 24), (200, 60)] {
+                picture(&board, width, height);
+            }
+        }
+        let small = picture(&board(), 60, 8);
+        assert!(small.contains("loss 4.0000") && !small.contains("sample"), "{small}");
+    }
+}

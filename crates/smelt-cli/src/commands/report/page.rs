@@ -183,7 +183,34 @@ fn number(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{any, prop_oneof};
+    use proptest::proptest;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+
+        #[test]
+        fn any_numbers_make_a_page(
+            records in proptest::collection::vec(
+                (any::<u64>(), prop_oneof![any::<f64>(), -1e3..1e3]), 0..20),
+            noise in any::<Vec<u8>>(),
+        ) {
+            let mut history = History::default();
+            history.add(&noise);
+            for (step, value) in records {
+                for kind in ["begins", "train", "validation", "sample"] {
+                    let record = serde_json::json!({"kind": kind, "step": step, "loss": value, "perplexity": value,
+                        "learning_rate": value, "grad_norm": value, "tokens_per_second": value, "mfu": value,
+                        "memory_bytes": value, "peak_memory_bytes": value, "tokens_seen": value,
+                        "elapsed_seconds": value});
+                    history.add(record.to_string().as_bytes());
+                }
+            }
+            render(&["run".to_owned()], &[history]);
+        }
+    }
 
     #[test]
     fn nothing_of_a_log_reaches_the_page_as_markup() {

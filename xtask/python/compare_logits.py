@@ -1,10 +1,11 @@
-"""Opens a checkpoint folder with transformers and compares its logits with `smelt logits`.
+"""Opens a checkpoint with transformers, or with peft an adapter on it, and compares its logits with `smelt logits`.
 
-    compare_logits.py FOLDER SMELT
+    SMELT=target/release/smelt compare_logits.py FOLDER [ADAPTER]
 
 Exit code 0 if the largest difference is within the f32 tolerance of tests/golden/README.md.
 """
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -18,7 +19,7 @@ TOLERANCE = 2e-4
 BATCH, LENGTH = 2, 24
 
 
-def main(folder: str, smelt: str) -> int:
+def main(folder: str, adapter: str | None = None) -> int:
     model, info = transformers.AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
     )
@@ -27,6 +28,13 @@ def main(folder: str, smelt: str) -> int:
     if left_out:
         print(f"transformers could not place every tensor: {left_out}")
         return 1
+
+    packages = f"transformers {transformers.__version__}"
+    if adapter:
+        import peft
+
+        packages = f"peft {peft.__version__}"
+        model = peft.PeftModel.from_pretrained(model, adapter).eval()
 
     if pathlib.Path(folder, "tokenizer.json").is_file():
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -45,18 +53,19 @@ def main(folder: str, smelt: str) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         source, target = f"{scratch}/input.safetensors", f"{scratch}/logits.safetensors"
         save_file({"input_ids": input_ids, "attention_mask": attention_mask}, source)
-        subprocess.run([smelt, "logits", "--model", folder, "--input", source, "--output", target], check=True)
+        command = [os.environ["SMELT"], "logits", "--model", folder, "--input", source, "--output", target, "--quiet"]
+        subprocess.run(command + (["--adapter", adapter] if adapter else []), check=True)
         found = load_file(target)["logits"]
 
     if found.shape != expected.shape:
         print(f"logits have shape {list(found.shape)}, transformers gives {list(expected.shape)}")
         return 1
     difference = (found.float() - expected).abs().max().item()
-    print(f"transformers {transformers.__version__}: largest difference of logits {difference:.2e}, at most {TOLERANCE:.0e}")
+    print(f"{packages}: largest difference of logits {difference:.2e}, at most {TOLERANCE:.0e}")
     return 0 if difference <= TOLERANCE else 1
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(*sys.argv[1:]))

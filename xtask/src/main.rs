@@ -10,7 +10,6 @@ mod macos;
 mod outcome;
 mod python;
 mod steps;
-mod tensorboard;
 mod tidy;
 mod workspace;
 
@@ -30,8 +29,8 @@ usage: cargo xtask COMMAND
                           what a Mac is asked for: build, goldens and a short training run on Metal;
                           --rehearse takes the same steps on the `candle` CPU backend, anywhere
   check-wgpu              the same on wgpu; on a software driver it takes hours
-  check-python FOLDER     open a checkpoint with transformers and compare its logits with smelt's
-  check-tensorboard       train a nano model and have tensorboard read its event files
+  check-python [FOLDER]   open what smelt writes with transformers, peft and tensorboard;
+                          with FOLDER, compare the logits of that checkpoint with transformers'
 
 exit codes: 0 passed, 1 failed, 2 wrong usage, 3 not checked (the reason is printed)";
 
@@ -66,8 +65,8 @@ fn run(arguments: &[&str]) -> Result<Outcome> {
         ["check-metal"] => device::run(&workspace, &device::ON_A_MAC),
         ["check-metal", "--rehearse"] => device::run(&workspace, &device::REHEARSAL),
         ["check-wgpu"] => device::run(&workspace, &device::ON_WGPU),
-        ["check-python", folder] => python::run(&workspace, folder.as_ref()),
-        ["check-tensorboard"] => tensorboard::run(&workspace),
+        ["check-python"] => python::tests(&workspace),
+        ["check-python", folder] => python::compare(&workspace, folder.as_ref()),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(Outcome::Passed)

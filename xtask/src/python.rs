@@ -1,6 +1,4 @@
-//! `cargo xtask check-python`: opens a checkpoint with transformers and compares its logits with ours.
-//!
-//! The only chore that needs Python; no test does.
+//! `cargo xtask check-python`: what smelt writes, opened by the Python packages of others.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,13 +7,27 @@ use crate::outcome::{Outcome, Result};
 use crate::workspace::Workspace;
 
 const SCRIPT: &str = "xtask/python/compare_logits.py";
-const PACKAGES: [&str; 4] = ["torch", "transformers", "tokenizers", "safetensors"];
+const PACKAGES: [&str; 6] = ["torch", "transformers", "tokenizers", "safetensors", "peft", "tensorboard"];
 
-/// Compares for the checkpoint in `folder`; a virtual environment under `target/` holds the packages.
+/// Makes a virtual environment under `target/` with the packages, and runs the tests that want it.
+///
+/// # Errors
+/// If a program cannot be started.
+pub fn tests(workspace: &Workspace) -> Result<Outcome> {
+    let python = match environment(workspace, &PACKAGES)? {
+        Ok(python) => python,
+        Err(reason) => return Ok(Outcome::NotChecked(reason)),
+    };
+    let tests = ["test", "--release", "-p", "smelt-cli", "--test", "cli", "python", "--", "--nocapture"];
+    let status = workspace.cargo().args(tests).env("SMELT_PYTHON", python).status()?;
+    Ok(Outcome::from_passed(status.success()))
+}
+
+/// Compares the logits of the checkpoint in `folder`.
 ///
 /// # Errors
 /// If the folder is none, or a program cannot be started.
-pub fn run(workspace: &Workspace, folder: &Path) -> Result<Outcome> {
+pub fn compare(workspace: &Workspace, folder: &Path) -> Result<Outcome> {
     let folder =
         fs::canonicalize(folder).map_err(|error| format!("cannot open `{}`: {error}", folder.display()))?;
     let python = match environment(workspace, &PACKAGES)? {
@@ -26,15 +38,13 @@ pub fn run(workspace: &Workspace, folder: &Path) -> Result<Outcome> {
     if !build.success() {
         return Ok(Outcome::Failed);
     }
-    let status = workspace.command(python).arg(SCRIPT).arg(folder).arg(workspace.smelt()).status()?;
+    let status =
+        workspace.command(python).arg(SCRIPT).arg(folder).env("SMELT", workspace.smelt()).status()?;
     Ok(Outcome::from_passed(status.success()))
 }
 
 /// A Python that has `packages`, or the reason why there is none.
-///
-/// # Errors
-/// If pip cannot be started.
-pub fn environment(workspace: &Workspace, packages: &[&str]) -> Result<std::result::Result<PathBuf, String>> {
+fn environment(workspace: &Workspace, packages: &[&str]) -> Result<std::result::Result<PathBuf, String>> {
     let folder = workspace.root.join("target/check-python");
     let python = folder.join("bin/python");
     for present in [PathBuf::from("python3"), python.clone()] {

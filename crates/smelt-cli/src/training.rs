@@ -150,7 +150,6 @@ pub fn train(
     let requested_vocab_size = model.decoder.vocab_size;
     fit_vocabulary(config, &mut model, &data)?;
     let batches = data.batches(config)?;
-    write_run_config(config, &run)?;
     let facts = RunFacts {
         run: run.clone(),
         family: model.family.model_type,
@@ -289,6 +288,8 @@ impl Job for TrainJob<'_> {
             Some(adapter) => self.adapter_trainer::<B>(&adapter, settings, device.clone())?,
             None => self.trainer::<B>(settings, device.clone())?,
         };
+        // Only here: what fails before leaves no run behind.
+        write_run_config(self.config, &self.facts.run)?;
         let log = self.log::<B>(&device)?;
         let stopped = (self.on_event)(TrainEvent::Begins(&self.facts)).is_break();
         let files = TOKENIZER_FILES.map(|name| self.tokenizer.join(name));

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "cli/adapters.rs"]
+mod adapters;
 #[path = "cli/data.rs"]
 mod data;
 #[path = "cli/download.rs"]
@@ -14,6 +16,8 @@ mod flags;
 mod instructions;
 #[path = "cli/memory.rs"]
 mod memory;
+#[path = "cli/python.rs"]
+mod python;
 #[path = "cli/resume.rs"]
 mod resume;
 #[path = "cli/runs.rs"]

@@ -3,10 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use smelt_backend::{Kernels, Selection, matmul_flops_per_second};
-use smelt_model::{ModelConfig, training_flops_per_token};
+use smelt_model::{ModelConfig, Trained, training_flops_per_token};
 use smelt_train::RunStart;
 
-use crate::config::RunConfig;
+use crate::config::{Method, RunConfig};
 use crate::training::RunFacts;
 
 /// Products of these sizes are as fast as any, on processors of few and of many cores.
@@ -22,6 +22,7 @@ pub fn run_start<B: Kernels>(
     selection: &Selection,
     device: &B::Device,
 ) -> RunStart {
+    let trained = if config.train.method == Method::Full { Trained::Model } else { Trained::Adapter };
     RunStart {
         step: facts.first_step,
         unix_seconds: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
@@ -35,7 +36,7 @@ pub fn run_start<B: Kernels>(
         parameters: facts.parameters,
         train_tokens: facts.train_tokens,
         val_tokens: facts.val_tokens,
-        flops_per_token: training_flops_per_token(&model.decoder, config.train.seq_length),
+        flops_per_token: training_flops_per_token(&model.decoder, config.train.seq_length, trained),
         peak_flops_per_second: peak_flops_per_second::<B>(config, selection, device),
         config: serde_json::to_value(config).expect("a config is plain data"),
     }

@@ -7,14 +7,27 @@
 use crate::config::{DecoderConfig, LayerConfig};
 use crate::estimate::{mlp_parameters, parameters};
 
+/// What a training step computes gradients of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trained {
+    /// Every weight.
+    Model,
+    /// A small part beside frozen weights, through which gradients pass without adding to any.
+    Adapter,
+}
+
 /// Floating-point operations of a training step per token, sequences being `seq_length` long.
-pub fn training_flops_per_token(config: &DecoderConfig, seq_length: usize) -> f64 {
+pub fn training_flops_per_token(config: &DecoderConfig, seq_length: usize, trained: Trained) -> f64 {
     let head = config.vocab_size as f64 * config.hidden_size as f64;
     let weights = parameters(config).blocks as f64 - idle_expert_weights(config) + head;
     let seen = |layer: &LayerConfig| layer.sliding_window.unwrap_or(seq_length).min(seq_length) as f64;
     let positions: f64 = config.layers.iter().map(seen).sum();
+    let per_weight = match trained {
+        Trained::Model => 6.0,
+        Trained::Adapter => 4.0,
+    };
     // Half of the scores are masked.
-    6.0 * weights + 12.0 * config.attention.query_size() as f64 * positions / 2.0
+    per_weight * weights + 12.0 * config.attention.query_size() as f64 * positions / 2.0
 }
 
 /// Weights of the experts that a token does not pass through.
@@ -35,7 +48,8 @@ mod tests {
 
     fn flops(section: Value, seq_length: usize) -> f64 {
         let Value::Object(section) = section else { panic!("an object") };
-        training_flops_per_token(&ModelConfig::from_section(&section).unwrap().decoder, seq_length)
+        let config = ModelConfig::from_section(&section).unwrap();
+        training_flops_per_token(&config.decoder, seq_length, Trained::Model)
     }
 
     #[test]

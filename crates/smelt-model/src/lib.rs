@@ -32,7 +32,7 @@ pub use config::{
 pub use decoder::{Decoder, ForwardInput};
 pub use error::{Damage, Differences, MisShaped, ModelError};
 pub use family::Family;
-pub use flops::training_flops_per_token;
+pub use flops::{Trained, training_flops_per_token};
 pub use init::Distribution;
 pub use parameters::{ParameterInfo, ParameterMapper, ParameterVisitor, Role};
 pub use rotary::{RopeLengths, RopeScaling, RotaryConfig, Yarn};

@@ -24,6 +24,10 @@ pub fn check_functions(source: &Source<'_>) -> Vec<Finding> {
     let words: Vec<(usize, &str)> = source.words().collect();
     for pair in words.windows(2) {
         let [(start, "fn"), (_, name)] = *pair else { continue };
+        // The type of a pointer to a function has no name, and no body.
+        if source.code[start..].starts_with("fn(") {
+            continue;
+        }
         let Some(end) = block_end(&source.code, start) else { continue };
         let first = source.line(start);
         let lines = source.line(end - 1) - first + 1;
@@ -41,6 +45,13 @@ mod tests {
 
     fn long_functions(text: &str) -> usize {
         check_functions(&Source::new("crates/x/src/lib.rs", text)).len()
+    }
+
+    #[test]
+    fn a_pointer_to_a_function_is_none() {
+        let text =
+            format!("struct S {{ f: fn(u8) -> u8 }}\nimpl S {{\n{}}}\n", "    const A: u8 = 1;\n".repeat(80));
+        assert_eq!(long_functions(&text), 0);
     }
 
     #[test]

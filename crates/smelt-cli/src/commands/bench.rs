@@ -20,7 +20,7 @@ use smelt_data::TokenBatch;
 use smelt_data::hub::RepoKind;
 use smelt_generate::{GenerateOptions, generate};
 use smelt_model::estimate::{parameters, training};
-use smelt_model::{Decoder, ModelConfig, training_flops_per_token};
+use smelt_model::{Decoder, ModelConfig, Trained, training_flops_per_token};
 use smelt_train::Trainer;
 
 use self::folder::FolderJob;
@@ -149,7 +149,7 @@ fn measure(
     let shape = format!("{} x {} tokens", config.train.batch_size, config.train.seq_length);
     context.output.note("measuring training");
     let speed = dispatch(backend, TrainingJob { config, model, steps: args.steps })?;
-    let flops = speed * training_flops_per_token(&model.decoder, config.train.seq_length);
+    let flops = speed * training_flops_per_token(&model.decoder, config.train.seq_length, Trained::Model);
     rows.push(Measurement {
         measurement: "training",
         what: format!("the quick start's model, {shape}"),

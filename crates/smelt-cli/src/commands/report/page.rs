@@ -114,62 +114,81 @@ fn process(start: &Fields) -> String {
     )
 }
 
+/// Draws each plan with the curves of every run.
 fn charts(names: &[String], histories: &[History]) -> Vec<Chart> {
-    use Group::{Train, Validation};
-    let curves = |parts: &[(Group, &str, Stroke)]| {
+    let chart = |plan: &Plan| {
         let mut curves = Vec::new();
         for (color, (name, history)) in names.iter().zip(histories).enumerate() {
-            for (group, key, stroke) in parts {
-                let what = if *group == Train { "training" } else { "validation" };
-                let (label, points) = (format!("{name}, {what}"), history.series(*group, key));
+            for (group, stroke) in plan.groups {
+                let what = if *group == Group::Train { "training" } else { "validation" };
+                let (label, points) = (format!("{name}, {what}"), history.series(*group, plan.key));
                 curves.push(Curve { label, color, stroke: *stroke, points });
             }
         }
-        curves
+        Chart { title: plan.title, scale: plan.scale, format: plan.format, curves }
     };
-    let three = |value: f64| format!("{value:.3}");
-    let chart = |title, scale, format, curves| Chart { title, scale, format, curves };
-    let (linear, logarithmic) = (Scale::Linear, Scale::Logarithmic);
-    vec![
-        chart(
-            "Loss",
-            linear,
-            three,
-            curves(&[(Train, "loss", Stroke::Smoothed), (Validation, "loss", Stroke::Dotted)]),
-        ),
-        chart(
-            "Perplexity",
-            logarithmic,
-            number,
-            curves(&[(Train, "perplexity", Stroke::Smoothed), (Validation, "perplexity", Stroke::Dotted)]),
-        ),
-        chart(
-            "Learning rate",
-            linear,
-            |rate| format!("{rate:.1e}"),
-            curves(&[(Train, "learning_rate", Stroke::Plain)]),
-        ),
-        chart("Gradient norm", logarithmic, number, curves(&[(Train, "grad_norm", Stroke::Smoothed)])),
-        chart(
-            "Tokens per second",
-            linear,
-            |speed| count(speed.max(0.0) as u64),
-            curves(&[(Train, "tokens_per_second", Stroke::Smoothed)]),
-        ),
-        chart(
-            "Share of peak FLOPs",
-            linear,
-            |share| format!("{:.0} %", share * 100.0),
-            curves(&[(Train, "mfu", Stroke::Smoothed)]),
-        ),
-        chart(
-            "Memory",
-            linear,
-            |size| bytes(size.max(0.0) as u64),
-            curves(&[(Train, "memory_bytes", Stroke::Plain)]),
-        ),
-    ]
+    PLANS.iter().map(chart).collect()
 }
+
+/// A chart of what records hold under one key.
+struct Plan {
+    title: &'static str,
+    key: &'static str,
+    groups: &'static [(Group, Stroke)],
+    scale: Scale,
+    format: fn(f64) -> String,
+}
+
+const BOTH: &[(Group, Stroke)] = &[(Group::Train, Stroke::Smoothed), (Group::Validation, Stroke::Dotted)];
+const SMOOTHED: &[(Group, Stroke)] = &[(Group::Train, Stroke::Smoothed)];
+const PLAIN: &[(Group, Stroke)] = &[(Group::Train, Stroke::Plain)];
+
+const PLANS: [Plan; 8] = [
+    Plan {
+        title: "Loss",
+        key: "loss",
+        groups: BOTH,
+        scale: Scale::Linear,
+        format: |loss| format!("{loss:.3}"),
+    },
+    Plan { title: "Perplexity", key: "perplexity", groups: BOTH, scale: Scale::Logarithmic, format: number },
+    Plan {
+        title: "Learning rate",
+        key: "learning_rate",
+        groups: PLAIN,
+        scale: Scale::Linear,
+        format: |rate| format!("{rate:.1e}"),
+    },
+    Plan {
+        title: "Gradient norm",
+        key: "grad_norm",
+        groups: SMOOTHED,
+        scale: Scale::Logarithmic,
+        format: number,
+    },
+    Plan {
+        title: "Tokens per second",
+        key: "tokens_per_second",
+        groups: SMOOTHED,
+        scale: Scale::Linear,
+        format: |speed| count(speed.max(0.0) as u64),
+    },
+    Plan {
+        title: "Share of peak FLOPs",
+        key: "mfu",
+        groups: SMOOTHED,
+        scale: Scale::Linear,
+        format: |share| format!("{:.0} %", share * 100.0),
+    },
+    Plan {
+        title: "Memory",
+        key: "memory_bytes",
+        groups: PLAIN,
+        scale: Scale::Linear,
+        format: |size| bytes(size.max(0.0) as u64),
+    },
+    Plan { title: "Loss scale", key: "loss_scale", groups: PLAIN, scale: Scale::Logarithmic, format: number },
+];
 
 /// A number of any size in few digits.
 fn number(value: f64) -> String {

@@ -89,10 +89,13 @@ impl Show {
                 peak_memory_bytes: memory::process_peak_bytes(),
                 stopping: self.context.interrupt.requested(),
             };
-            let mut board = locked(&self.board);
-            self.lines.try_iter().for_each(|line| board.log(line));
+            let board = {
+                let mut board = locked(&self.board);
+                self.lines.try_iter().for_each(|line| board.log(line));
+                // A copy: training does not wait for a slow terminal.
+                board.clone()
+            };
             let drawn = screen.draw(|frame| view::draw(frame, &board, &moment)).map(drop);
-            drop(board);
             if drawn.and_then(|()| self.listen(closing)).is_err() {
                 // No keys, or no picture: the run goes on, and may have more luck with the next.
                 thread::sleep(FRAME);

@@ -13,7 +13,7 @@ use crate::training::{RunFacts, TrainEvent};
 const LOG_LINES: usize = 200;
 
 /// The run so far.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Board {
     /// The run and its model.
     pub title: String,

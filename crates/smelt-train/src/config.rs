@@ -44,6 +44,9 @@ pub struct TrainConfig {
     pub max_grad_norm: f64,
     /// Micro-batches per optimizer step.
     pub gradient_accumulation_steps: usize,
+    /// Keep only what enters each block, and run blocks again for their gradients.
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
     /// Seed of the order of the data and of dropout.
     pub seed: u64,
     /// Steps between evaluations.
@@ -75,6 +78,7 @@ impl Default for TrainConfig {
             adam_epsilon: 1e-8,
             max_grad_norm: 1.0,
             gradient_accumulation_steps: 1,
+            gradient_checkpointing: false,
             seed: 42,
             eval_interval: 100,
             eval_batches: 20,
@@ -86,8 +90,9 @@ impl Default for TrainConfig {
 }
 
 /// Keys that may differ between a checkpoint and the run that continues it: they decide what is reported
-/// and kept, not what is computed.
-const FREE: [&str; 5] = ["eval_interval", "eval_batches", "save_interval", "keep_last", "log_interval"];
+/// and kept and how much memory it takes, not what is computed.
+const FREE: [&str; 6] =
+    ["eval_interval", "eval_batches", "save_interval", "keep_last", "log_interval", "gradient_checkpointing"];
 
 impl TrainConfig {
     /// The first setting in which continuing `saved` with `self` would compute something else:

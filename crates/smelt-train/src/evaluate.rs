@@ -1,11 +1,11 @@
 //! Validation loss.
 
 use serde::{Deserialize, Serialize};
-use smelt_backend::{Kernels, scalar, scoped};
+use smelt_backend::{Kernels, scoped};
 use smelt_data::TokenBatch;
 use smelt_model::Decoder;
 
-use crate::loss::{counted, weighted_loss};
+use crate::loss::{MicroBatch, counted, loss};
 
 /// What an evaluation found.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -33,8 +33,8 @@ pub fn evaluate<B: Kernels>(
     for batch in batches {
         let count = counted(&batch);
         if count > 0.0 {
-            sum +=
-                count * scoped(|| scalar(weighted_loss(model, &batch, 1.0 / count, None, device).likelihood));
+            let micro_batch = MicroBatch { batch: &batch, scale: 1.0 / count, dropout: None };
+            sum += count * scoped(|| loss(model, micro_batch, device));
             tokens += count;
         }
     }

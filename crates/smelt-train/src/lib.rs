@@ -12,6 +12,7 @@ mod loss;
 mod meter;
 mod metrics;
 mod optimizer;
+mod recompute;
 mod schedule;
 mod train;
 mod trainer;

@@ -1,51 +1,93 @@
 //! From a host batch to the loss: the one place where batches are uploaded.
 
 use burn::tensor::Tensor;
+use burn_autodiff::Autodiff;
 use smelt_backend::kernels::CrossEntropyOptions;
-use smelt_backend::{Kernels, float_tensor, int_tensor};
+use smelt_backend::{Kernels, float_tensor, int_tensor, scalar};
 use smelt_data::TokenBatch;
 use smelt_model::blocks::load_balancing_loss;
 use smelt_model::{Decoder, DropoutStream, ForwardInput};
 
-/// The loss of a batch, and what training minimises.
-pub(crate) struct Loss<B: Kernels> {
-    /// Sum over the batch of `scale * loss_mask * negative log-likelihood`, of shape `[1]`.
-    pub likelihood: Tensor<B, 1>,
-    /// The same, with the load-balancing loss of a model with experts.
-    pub objective: Tensor<B, 1>,
+use crate::gradients::Gradients;
+
+/// A batch and its part in a step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MicroBatch<'a> {
+    /// What it holds.
+    pub batch: &'a TokenBatch,
+    /// 1 over the tokens that the whole effective batch counts.
+    pub scale: f64,
+    /// Training's dropout.
+    pub dropout: Option<DropoutStream>,
 }
 
-/// Runs `model` on `batch`; `scale` is 1 over the tokens that the whole effective batch counts.
-pub(crate) fn weighted_loss<B: Kernels>(
-    model: &Decoder<B>,
-    batch: &TokenBatch,
-    scale: f64,
-    dropout: Option<DropoutStream>,
-    device: &B::Device,
-) -> Loss<B> {
-    let shape = [batch.batch_size, batch.seq_length];
-    let tokens = batch.batch_size * batch.seq_length;
-    let input_ids = int_tensor(&batch.input_ids, shape, device);
-    let input = ForwardInput {
-        dropout,
-        position_ids: batch.position_ids.clone(),
-        document_ids: batch.document_ids.clone(),
-        ..ForwardInput::new(input_ids)
-    };
-    let (hidden, routings) = model.hidden_and_routing(input);
-    let weights = batch.loss_mask.iter().map(|weight| (f64::from(*weight) * scale) as f32).collect();
-    let likelihood = model.cross_entropy(
-        hidden,
-        int_tensor(&batch.targets, [tokens], device),
-        float_tensor(weights, [tokens], device),
-        CrossEntropyOptions::default().chunk_tokens,
-    );
-    let balance = model.config().experts.map_or(0.0, |experts| experts.router_aux_loss_coef);
-    let objective = match routings.is_empty() || balance == 0.0 {
-        true => likelihood.clone(),
-        false => likelihood.clone() + load_balancing_loss(&routings) * (balance * counted(batch) * scale),
+impl MicroBatch<'_> {
+    /// What enters a model.
+    pub fn input<B: Kernels>(&self, device: &B::Device) -> ForwardInput<'static, B> {
+        let shape = [self.batch.batch_size, self.batch.seq_length];
+        ForwardInput {
+            dropout: self.dropout,
+            position_ids: self.batch.position_ids.clone(),
+            document_ids: self.batch.document_ids.clone(),
+            ..ForwardInput::new(int_tensor(&self.batch.input_ids, shape, device))
+        }
+    }
+
+    /// Sum over the batch of `scale * loss_mask * negative log-likelihood`, of shape `[1]`; `hidden` is what
+    /// leaves the final norm.
+    pub fn likelihood<B: Kernels>(&self, model: &Decoder<B>, hidden: Tensor<B, 3>) -> Tensor<B, 1> {
+        let (device, tokens) = (hidden.device(), self.batch.input_ids.len());
+        let weight = |weight: &f32| (f64::from(*weight) * self.scale) as f32;
+        let weights = self.batch.loss_mask.iter().map(weight).collect();
+        model.cross_entropy(
+            hidden,
+            int_tensor(&self.batch.targets, [tokens], &device),
+            float_tensor(weights, [tokens], &device),
+            CrossEntropyOptions::default().chunk_tokens,
+        )
+    }
+
+    /// Factor of the load-balancing loss in what training minimises, if it has one.
+    pub fn balance<B: Kernels>(&self, model: &Decoder<B>) -> Option<f64> {
+        let coefficient = model.config().experts.map_or(0.0, |experts| experts.router_aux_loss_coef);
+        (coefficient != 0.0).then(|| coefficient * counted(self.batch) * self.scale)
+    }
+}
+
+/// The loss of a batch, and what training minimises.
+struct Loss<B: Kernels> {
+    /// As [`MicroBatch::likelihood`].
+    likelihood: Tensor<B, 1>,
+    /// The same, with the load-balancing loss of a model with experts.
+    objective: Tensor<B, 1>,
+}
+
+fn forward<B: Kernels>(model: &Decoder<B>, micro_batch: MicroBatch<'_>, device: &B::Device) -> Loss<B> {
+    let (hidden, routings) = model.hidden_and_routing(micro_batch.input(device));
+    let likelihood = micro_batch.likelihood(model, hidden);
+    let objective = match micro_batch.balance(model).filter(|_| !routings.is_empty()) {
+        Some(factor) => likelihood.clone() + load_balancing_loss(&routings) * factor,
+        None => likelihood.clone(),
     };
     Loss { likelihood, objective }
+}
+
+/// The loss of `model` on a batch, in nats times its `scale`.
+pub(crate) fn loss<B: Kernels>(model: &Decoder<B>, micro_batch: MicroBatch<'_>, device: &B::Device) -> f64 {
+    scalar(forward(model, micro_batch, device).likelihood)
+}
+
+/// Adds the gradients of a batch to `gradients`, in one graph, and returns its loss.
+pub(crate) fn backward<B: Kernels>(
+    model: &Decoder<Autodiff<B>>,
+    micro_batch: MicroBatch<'_>,
+    gradients: &mut Gradients<B>,
+    device: &B::Device,
+) -> f64 {
+    let Loss { likelihood, objective } = forward(model, micro_batch, device);
+    let loss = scalar(likelihood.inner());
+    gradients.add(model, objective.backward());
+    loss
 }
 
 /// Sum of the weights that the positions of a batch have in the loss.

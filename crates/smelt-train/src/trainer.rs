@@ -5,15 +5,15 @@ use burn::tensor::Tensor;
 use burn_autodiff::Autodiff;
 use serde::{Deserialize, Serialize};
 use smelt_backend::kernels::AdamWStep;
-use smelt_backend::{Kernels, scalar, scoped};
+use smelt_backend::{Kernels, scoped};
 use smelt_data::{TokenBatch, derive_seed};
 use smelt_model::{AdapterConfig, Decoder, DropoutStream, ModelConfig, ParameterInfo, ParameterVisitor};
 
 use crate::gradients::{Gradients, ParameterNorm};
-use crate::loss::{counted, weighted_loss};
+use crate::loss::{self, MicroBatch, counted};
 use crate::optimizer::AdamW;
 use crate::schedule::learning_rate;
-use crate::{Base, Evaluation, TrainConfig, TrainError, evaluate};
+use crate::{Base, Evaluation, TrainConfig, TrainError, evaluate, recompute};
 
 /// What one step did.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -190,19 +190,20 @@ impl<B: Kernels> Trainer<B> {
         if total <= 0.0 {
             return Err(TrainError::NothingToLearn { step: self.step + 1 });
         }
+        let backward = match self.config.gradient_checkpointing {
+            true => recompute::backward_by_block,
+            false => loss::backward,
+        };
+        let model = self.trained();
         let mut loss = 0.0;
-        let mut gradients = Gradients::new();
+        let mut gradients = Gradients::of(model, &self.model_config.family.names);
         for (index, batch) in micro_batches.iter().enumerate() {
-            let dropout =
-                DropoutStream::new(derive_seed(derive_seed(self.config.seed, self.step), index as u64));
-            let part = weighted_loss(self.trained(), batch, 1.0 / total, Some(dropout), &self.device);
-            loss += scalar(part.likelihood.inner());
-            gradients.accumulate(
-                self.trained(),
-                &self.model_config.family.names,
-                part.objective.backward(),
-            )?;
+            let seed = derive_seed(derive_seed(self.config.seed, self.step), index as u64);
+            let dropout = Some(DropoutStream::new(seed));
+            let micro_batch = MicroBatch { batch, scale: 1.0 / total, dropout };
+            loss += backward(model, micro_batch, &mut gradients, &self.device);
         }
+        gradients.check_complete()?;
         Ok((loss, gradients))
     }
 

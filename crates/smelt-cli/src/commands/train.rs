@@ -98,6 +98,9 @@ pub struct TrainSettings {
     /// Modules to adapt by name, such as q_proj,v_proj [default: all projections of all blocks]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub target_modules: Vec<String>,
+    /// Run each block again for its gradients instead of keeping what it computed: less memory, more time
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
     /// Number format of the computation
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
@@ -207,7 +210,7 @@ impl TrainSettings {
 
     /// The flags that were given, as keys of the config.
     pub fn given(&self) -> Vec<FlagSetting> {
-        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 20] = [
+        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 21] = [
             ("--method", "train", "method", self.method.map(json)),
             ("--batch-size", "train", "batch_size", self.batch_size.map(json)),
             ("--seq-length", "train", "seq_length", self.seq_length.map(json)),
@@ -224,6 +227,12 @@ impl TrainSettings {
             ("--lora-alpha", "adapter", "lora_alpha", self.lora_alpha.map(json)),
             ("--lora-dropout", "adapter", "lora_dropout", self.lora_dropout.map(json)),
             ("--target-modules", "adapter", "target_modules", self.target_modules()),
+            (
+                "--gradient-checkpointing",
+                "train",
+                "gradient_checkpointing",
+                self.gradient_checkpointing.then(|| json(true)),
+            ),
             ("--precision", "train", "precision", self.precision.map(json)),
             ("--eval-interval", "train", "eval_interval", self.eval_interval.map(json)),
             ("--save-interval", "checkpoint", "save_interval", self.save_interval.map(json)),

@@ -73,6 +73,7 @@ impl RunConfig {
             adam_epsilon: train.adam_epsilon,
             max_grad_norm: train.max_grad_norm,
             gradient_accumulation_steps: train.gradient_accumulation_steps,
+            gradient_checkpointing: train.gradient_checkpointing,
             seed: train.seed,
             eval_interval: train.eval_interval,
             eval_batches: train.eval_batches,

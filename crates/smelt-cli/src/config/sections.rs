@@ -117,6 +117,8 @@ pub struct TrainSection {
     pub max_grad_norm: f64,
     /// Micro-batches per optimizer step.
     pub gradient_accumulation_steps: usize,
+    /// Keep only what enters each block, and run blocks again for their gradients: less memory, more time.
+    pub gradient_checkpointing: bool,
     /// Seed of the initial weights, the order of the data, and dropout.
     pub seed: u64,
     /// Steps between evaluations.
@@ -144,6 +146,7 @@ impl Default for TrainSection {
             adam_epsilon: 1e-8,
             max_grad_norm: 1.0,
             gradient_accumulation_steps: 1,
+            gradient_checkpointing: false,
             seed: 42,
             eval_interval: 100,
             eval_batches: 20,

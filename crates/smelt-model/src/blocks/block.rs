@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::backend::Backend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use smelt_backend::Kernels;
 
 use super::dropout::{DropoutStream, Site, dropout};
@@ -25,6 +25,20 @@ pub struct Pass<B: Backend> {
     pub query_scale: Option<Tensor<B, 4>>,
     /// Dropout of this pass; `None` drops nothing.
     pub dropout: Option<DropoutStream>,
+}
+
+impl<B: AutodiffBackend> Pass<B> {
+    /// The same for a forward pass that tracks no gradients.
+    pub fn inner(&self) -> Pass<B::InnerBackend> {
+        Pass {
+            batch: self.batch,
+            seq: self.seq,
+            mask: self.mask.clone().map(Tensor::inner),
+            rotary: self.rotary.iter().map(Rotary::inner).collect(),
+            query_scale: self.query_scale.clone().map(Tensor::inner),
+            dropout: self.dropout,
+        }
+    }
 }
 
 /// One transformer block.

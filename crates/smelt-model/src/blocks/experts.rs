@@ -170,12 +170,34 @@ impl Plan {
 /// # Panics
 /// Without a block that has experts.
 pub fn load_balancing_loss<B: Kernels>(routings: &[Routing<B>]) -> Tensor<B, 1> {
-    let mean = |pick: fn(&Routing<B>) -> &Tensor<B, 2>| {
-        let means = routings.iter().map(|routing| pick(routing).clone().mean_dim(0));
-        means.reduce(|a, b| a + b).expect("at least one block has experts") / routings.len() as f64
-    };
-    let used = mean(|routing| &routing.chosen);
-    let wanted = mean(|routing| &routing.probabilities);
+    let wanted = mean(routings, |routing| &routing.probabilities);
+    balanced(expert_shares(routings), wanted)
+}
+
+/// How often each expert was chosen per token, on average over the blocks: `[1, experts]`.
+///
+/// # Panics
+/// Without a block that has experts.
+pub fn expert_shares<B: Kernels>(routings: &[Routing<B>]) -> Tensor<B, 2> {
+    mean(routings, |routing| &routing.chosen)
+}
+
+/// What the block of `probabilities` `[tokens, experts]` adds to the [`load_balancing_loss`] of `blocks` blocks,
+/// given the [`expert_shares`] of all.
+pub fn load_balancing_share<B: Kernels>(
+    shares: Tensor<B, 2>,
+    probabilities: Tensor<B, 2>,
+    blocks: usize,
+) -> Tensor<B, 1> {
+    balanced(shares, probabilities.mean_dim(0) / blocks as f64)
+}
+
+fn mean<B: Kernels>(routings: &[Routing<B>], pick: fn(&Routing<B>) -> &Tensor<B, 2>) -> Tensor<B, 2> {
+    let means = routings.iter().map(|routing| pick(routing).clone().mean_dim(0));
+    means.reduce(|a, b| a + b).expect("at least one block has experts") / routings.len() as f64
+}
+
+fn balanced<B: Kernels>(used: Tensor<B, 2>, wanted: Tensor<B, 2>) -> Tensor<B, 1> {
     let [_, experts] = used.dims();
     ((used * wanted).sum_dim(1) * experts as f64).reshape([1])
 }

@@ -22,7 +22,7 @@ pub use attention::Attention;
 pub use block::{Block, Pass};
 pub use dropout::DropoutStream;
 pub use embedding::Embedding;
-pub use experts::{Experts, Routing, load_balancing_loss};
+pub use experts::{Experts, Routing, expert_shares, load_balancing_loss, load_balancing_share};
 pub use linear::Linear;
 pub(crate) use lora::LoraConfig;
 pub use lora::{Lora, Magnitude};

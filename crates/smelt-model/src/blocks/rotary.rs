@@ -1,7 +1,7 @@
 //! Rotates queries and keys by the tables of a pass.
 
 use burn::tensor::Tensor;
-use burn::tensor::backend::Backend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use smelt_backend::kernels::RotaryStyle;
 use smelt_backend::{Kernels, float_tensor};
 
@@ -16,6 +16,18 @@ pub struct Rotary<B: Backend> {
     sin: Tensor<B, 3>,
     rotary_dim: usize,
     style: RotaryStyle,
+}
+
+impl<B: AutodiffBackend> Rotary<B> {
+    /// The same for a forward pass that tracks no gradients.
+    pub(crate) fn inner(&self) -> Rotary<B::InnerBackend> {
+        Rotary {
+            cos: self.cos.clone().inner(),
+            sin: self.sin.clone().inner(),
+            rotary_dim: self.rotary_dim,
+            style: self.style,
+        }
+    }
 }
 
 impl<B: Kernels> Rotary<B> {

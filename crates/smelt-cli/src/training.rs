@@ -139,7 +139,7 @@ pub fn train(
     check_context(config, model.decoder.context_length())?;
     let estimated_bytes = training(&model.decoder, training_shape(config)).peak_bytes;
     let selection = select_backend(&config.backend, Some(estimated_bytes))?;
-    // Until the first step there is nothing to stop: the callback's answer counts from then on.
+    // Nothing is lost yet: the callback's answer counts from the preparation of the data on.
     let _ = on_event(TrainEvent::Selected(&selection));
     let source = find_data(config, &run, checkpoint.as_deref())?;
     let data = prepare_data(source, config, &run, &model, on_event)?;
@@ -290,11 +290,11 @@ impl Job for TrainJob<'_> {
             None => self.trainer::<B>(settings, device.clone())?,
         };
         let log = self.log::<B>(&device)?;
-        let _ = (self.on_event)(TrainEvent::Begins(&self.facts));
+        let stopped = (self.on_event)(TrainEvent::Begins(&self.facts)).is_break();
         let files = TOKENIZER_FILES.map(|name| self.tokenizer.join(name));
         let companions = files.into_iter().filter(|path| path.is_file()).collect();
         let checkpoints = Checkpoints::new(&self.facts.run, companions);
-        let mut observer = Events { on_event: self.on_event, samples: self.samples, device, stopped: false };
+        let mut observer = Events { on_event: self.on_event, samples: self.samples, device, stopped };
         Ok(smelt_train::train(&mut trainer, &self.batches, log, &checkpoints, &mut observer)?)
     }
 }

@@ -22,7 +22,7 @@ mod positions;
 mod rotary;
 pub mod weights;
 
-pub use adapter::{Adapter, AdapterConfig, save_adapter};
+pub use adapter::{Adapter, AdapterConfig, adapter_files, save_adapter};
 pub use blocks::DropoutStream;
 pub use cache::{KvCache, LayerCache};
 pub use config::{

@@ -1,7 +1,8 @@
 //! Checkpoints: Hugging Face folders, of a model or of an adapter, with the optimizer and the state of the run.
 //!
 //! `RUN/checkpoints/step-00000500` appears by a rename once everything in it is on disk, so a kill at any
-//! instant leaves the last good one.
+//! instant leaves the last good one. A save begins with a [`Snapshot`], which another thread may write while
+//! training goes on.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -10,8 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use smelt_backend::Kernels;
-use smelt_model::weights::write_atomic;
-use smelt_model::{Adapter, AdapterConfig, Decoder, ModelConfig, save_adapter};
+use smelt_model::weights::{SaveOptions, TensorFileWriter, UnwrittenFiles, model_files, write_atomic};
+use smelt_model::{Adapter, AdapterConfig, Decoder, ModelConfig, adapter_files};
 
 use crate::optimizer::AdamW;
 use crate::{TrainConfig, TrainError, Trainer};
@@ -59,12 +60,23 @@ pub struct Checkpoints {
     folder: PathBuf,
     /// Files copied into every checkpoint, such as the tokenizer's.
     companions: Vec<PathBuf>,
+    spare_bytes: u64,
 }
 
 impl Checkpoints {
     /// Those of the run in `run`; `companions` are copied into each one written.
     pub fn new(run: &Path, companions: Vec<PathBuf>) -> Self {
-        Self { folder: run.join(CHECKPOINTS), companions }
+        Self { folder: run.join(CHECKPOINTS), companions, spare_bytes: u64::MAX }
+    }
+
+    /// With this much memory beside that of training; a checkpoint that needs more is written while training
+    /// waits.
+    pub fn with_spare_bytes(self, spare_bytes: u64) -> Self {
+        Self { spare_bytes, ..self }
+    }
+
+    pub(crate) fn spare_bytes(&self) -> u64 {
+        self.spare_bytes
     }
 
     /// Folders of all checkpoints, oldest first.
@@ -85,43 +97,26 @@ impl Checkpoints {
         self.list().pop()
     }
 
-    /// Writes a checkpoint, then deletes all but the newest `keep_last`.
+    /// Writes a checkpoint, then deletes all but the newest that are to be kept.
     ///
     /// # Errors
     /// [`TrainError::Io`] or [`TrainError::Model`], for example on a full disk; earlier checkpoints are
     /// then untouched.
-    pub fn save<B: Kernels>(&self, trainer: &Trainer<B>, data: &str) -> Result<PathBuf, TrainError> {
-        let name = format!("step-{:08}", trainer.step);
+    pub fn write(&self, snapshot: Snapshot) -> Result<PathBuf, TrainError> {
+        let (name, keep_last) = (format!("step-{:08}", snapshot.step), snapshot.keep_last);
         let (partial, target) = (self.folder.join(format!("{PARTIAL_PREFIX}{name}")), self.folder.join(name));
         self.remove_partial()?;
         fs::create_dir_all(&partial).map_err(TrainError::io("create", &partial))?;
-        let written = self.write(trainer, data, &partial).and_then(|()| replace(&partial, &target));
+        let written = snapshot.write(&self.companions, &partial).and_then(|()| replace(&partial, &target));
         if let Err(error) = written {
             // The error is what matters; a leftover is removed by the next save.
             let _ = fs::remove_dir_all(&partial);
             return Err(error);
         }
-        for old in self.list().iter().rev().skip(trainer.config.keep_last.max(1)) {
+        for old in self.list().iter().rev().skip(keep_last.max(1)) {
             fs::remove_dir_all(old).map_err(TrainError::io("delete", old))?;
         }
         Ok(target)
-    }
-
-    fn write<B: Kernels>(&self, trainer: &Trainer<B>, data: &str, folder: &Path) -> Result<(), TrainError> {
-        match &trainer.adapter {
-            Some(adapter) => save_adapter(&trainer.model_config, &trainer.model(), adapter, folder)?,
-            None => smelt_model::save(&trainer.model_config, &trainer.model(), folder)?,
-        }
-        trainer.optimizer.save(&folder.join(OPTIMIZER_FILE))?;
-        for companion in &self.companions {
-            copy_into(companion, folder)?;
-        }
-        let (config, base) = (trainer.config.clone(), trainer.base.clone());
-        let state =
-            TrainerState { version: STATE_VERSION, step: trainer.step, data: data.to_owned(), config, base };
-        let path = folder.join(STATE_FILE);
-        let text = serde_json::to_string_pretty(&state).expect("the state is plain data");
-        write_atomic(&path, |file| writeln!(file, "{text}")).map_err(TrainError::io("write", &path))
     }
 
     /// Deletes what a killed save left.
@@ -132,6 +127,40 @@ impl Checkpoints {
             }
         }
         Ok(())
+    }
+}
+
+/// A run as it stands after a step.
+pub struct Snapshot {
+    step: u64,
+    keep_last: usize,
+    /// The model, or the adapter that is trained on it.
+    model: UnwrittenFiles,
+    optimizer: TensorFileWriter<'static>,
+    state: TrainerState,
+}
+
+impl Snapshot {
+    /// Bytes that are taken while it is written and training goes on: copies of what training changes
+    /// meanwhile, or of all where a device must be read at once.
+    pub fn bytes(&self) -> u64 {
+        self.model.bytes() + self.optimizer.bytes()
+    }
+
+    /// The same, independent of the device.
+    pub(crate) fn fetched(self) -> Self {
+        Self { model: self.model.fetched(), optimizer: self.optimizer.fetched(), ..self }
+    }
+
+    fn write(self, companions: &[PathBuf], folder: &Path) -> Result<(), TrainError> {
+        self.model.write(folder)?;
+        self.optimizer.write(&folder.join(OPTIMIZER_FILE))?;
+        for companion in companions {
+            copy_into(companion, folder)?;
+        }
+        let path = folder.join(STATE_FILE);
+        let text = serde_json::to_string_pretty(&self.state).expect("the state is plain data");
+        write_atomic(&path, |file| writeln!(file, "{text}")).map_err(TrainError::io("write", &path))
     }
 }
 
@@ -167,6 +196,27 @@ impl TrainerState {
 }
 
 impl<B: Kernels> Trainer<B> {
+    /// The run as it stands, trained on the data of fingerprint `data`; costs nothing until it is written or
+    /// training changes a tensor.
+    ///
+    /// # Errors
+    /// [`TrainError::Model`] if the adapter in training is not that of its settings.
+    pub fn snapshot(&self, data: &str) -> Result<Snapshot, TrainError> {
+        let (config, model) = (&self.model_config, self.model());
+        let model = match &self.adapter {
+            Some(adapter) => adapter_files(config, &model, adapter)?,
+            None => model_files(config, &model, SaveOptions::default()),
+        };
+        let (step, data, config, base) = (self.step, data.to_owned(), self.config.clone(), self.base.clone());
+        Ok(Snapshot {
+            step,
+            keep_last: config.keep_last,
+            model,
+            optimizer: self.optimizer.file(),
+            state: TrainerState { version: STATE_VERSION, step, data, config, base },
+        })
+    }
+
     /// Continues the run of `checkpoint` exactly.
     ///
     /// # Errors

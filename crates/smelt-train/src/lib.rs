@@ -4,6 +4,7 @@
 //! which evaluates, saves and reports. Knows nothing of generation: callers sample in an [`Observer`].
 
 mod checkpoint;
+mod checkpoint_writer;
 mod config;
 mod error;
 mod evaluate;
@@ -17,7 +18,7 @@ mod schedule;
 mod train;
 mod trainer;
 
-pub use checkpoint::{Base, CHECKPOINTS, Checkpoints, TrainerState};
+pub use checkpoint::{Base, CHECKPOINTS, Checkpoints, Snapshot, TrainerState};
 pub use config::{LrSchedule, TrainConfig};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, evaluate};

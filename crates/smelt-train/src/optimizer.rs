@@ -44,8 +44,8 @@ impl<B: Kernels> AdamW<B> {
         model.map_parameters(names, &mut update)
     }
 
-    /// Writes all moments as f32.
-    pub fn save(&self, path: &Path) -> Result<(), TrainError> {
+    /// A file of all moments as f32.
+    pub fn file(&self) -> TensorFileWriter<'static> {
         let mut file = TensorFileWriter::new();
         for (name, state) in &self.moments {
             for (suffix, moment) in MOMENTS.iter().zip([&state.first_moment, &state.second_moment]) {
@@ -53,7 +53,7 @@ impl<B: Kernels> AdamW<B> {
                 file.add_f32(format!("{name}.{suffix}"), &shape, move || Cow::Owned(values::<B>(moment)));
             }
         }
-        Ok(file.write(path)?)
+        file
     }
 
     /// Reads the moments of `parameters`, all of them and no others.

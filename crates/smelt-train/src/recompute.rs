@@ -171,9 +171,10 @@ impl<B: Kernels> Balance<B> {
 mod tests {
     use burn::tensor::backend::BackendTypes;
     use burn::tensor::{TensorMetadata, TensorPrimitive};
+    use serde_json::json;
     use smelt_backend::to_host;
     use smelt_data::TokenBatch;
-    use smelt_model::{DropoutConfig, DropoutStream, ModelConfig, NameMap, ParameterInfo};
+    use smelt_model::{AdapterConfig, DropoutConfig, DropoutStream, ModelConfig, NameMap, ParameterInfo};
     use smelt_testkit::{Golden, backend_test, max_abs_difference};
 
     use super::*;
@@ -181,6 +182,7 @@ mod tests {
 
     backend_test!(gradients_by_block_are_those_of_the_whole, every_family);
     backend_test!(frozen_parameters_may_lie_anywhere, frozen);
+    backend_test!(adapters_have_the_gradients_of_the_whole, adapters);
 
     /// Two documents in the first sequence, padding without weight at the end of the second.
     fn batch(vocabulary: usize) -> TokenBatch {
@@ -225,12 +227,11 @@ mod tests {
         (loss, values.collect())
     }
 
-    fn compare<B: Kernels>(config: &ModelConfig, trained: fn(&ParameterInfo) -> bool, device: &B::Device) {
+    fn compare<B: Kernels>(config: &ModelConfig, model: &Decoder<Autodiff<B>>, device: &B::Device) {
         let (names, family) = (&config.family.names, config.family.model_type);
-        let model = Decoder::<B>::init(config, 3, device).into_partly_trainable(names, &trained);
         for micro_batches in [1, 2] {
-            let (loss, whole) = run::<B>(backward, &model, names, micro_batches, device);
-            let (same_loss, by_block) = run::<B>(backward_by_block, &model, names, micro_batches, device);
+            let (loss, whole) = run::<B>(backward, model, names, micro_batches, device);
+            let (same_loss, by_block) = run::<B>(backward_by_block, model, names, micro_batches, device);
             assert_eq!(loss, same_loss, "{family}");
             // Head and embedding of a tied model reach the sum over micro-batches one after the other, and
             // burn orders what a router and its experts add to one gradient by the size of the graph.
@@ -252,7 +253,8 @@ mod tests {
 
     fn every_family<B: Kernels>(device: &B::Device) {
         for golden in Golden::of_kind("causal") {
-            compare::<B>(&with_dropout(&golden), |_| true, device);
+            let config = with_dropout(&golden);
+            compare(&config, &Decoder::<B>::init(&config, 3, device).into_trainable(), device);
         }
     }
 
@@ -267,7 +269,24 @@ mod tests {
         for name in ["gpt2", "llama_gqa_tied", "qwen3_moe"] {
             let config = with_dropout(&Golden::open(name));
             assert_eq!(config.decoder.num_hidden_layers, 2, "the second block of {name} is its last");
-            trained.into_iter().for_each(|trained| compare::<B>(&config, trained, device));
+            for trained in trained {
+                let model = Decoder::<B>::init(&config, 3, device);
+                compare(&config, &model.into_partly_trainable(&config.family.names, &trained), device);
+            }
+        }
+    }
+
+    fn adapters<B: Kernels>(device: &B::Device) {
+        let config = with_dropout(&Golden::open("llama_gqa_tied"));
+        for (use_dora, target_modules) in [(false, "all-linear"), (true, ".*(v_proj|lm_head)")] {
+            let adapter = json!({
+                "peft_type": "LORA", "r": 4, "lora_dropout": 0.1, "target_modules": target_modules, "use_dora": use_dora,
+            });
+            let adapter = AdapterConfig::from_json(adapter).expect("the settings are PEFT's");
+            let model = Decoder::<B>::init(&config, 3, device);
+            let (model, adapter) = model.with_new_adapter(&config, &adapter, 3).expect("the modules exist");
+            let model = model.into_trainable_adapter(&config, &adapter).expect("the modules exist");
+            compare(&config, &model, device);
         }
     }
 }

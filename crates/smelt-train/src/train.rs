@@ -7,6 +7,7 @@ use smelt_backend::Kernels;
 use smelt_data::{BatchSource, EvalBatches, TokenBatch};
 use smelt_model::Decoder;
 
+use crate::checkpoint_writer::CheckpointWriter;
 use crate::meter::Meter;
 use crate::{Checkpoints, Evaluation, MetricsLog, Record, Sample, StepReport, TrainError, Trainer};
 
@@ -38,7 +39,7 @@ pub trait Observer<B: Kernels> {
         Vec::new()
     }
 
-    /// After every checkpoint.
+    /// After every checkpoint, once it is whole; training went on meanwhile.
     fn saved(&mut self, _checkpoint: &Path) {}
 
     /// Asked after every step; on true the run saves and ends.
@@ -75,6 +76,7 @@ pub fn train<B: Kernels>(
     let first = trainer.steps();
     let mut meter = Meter::new(log.peak_tokens_per_second());
     let mut evaluation = None;
+    let mut writer = CheckpointWriter::new(checkpoints, B::is_read_by_any_thread(&trainer.device));
     loop {
         let step = trainer.steps();
         let last = step >= config.max_steps;
@@ -89,9 +91,11 @@ pub fn train<B: Kernels>(
                 }
             }
             if stop || step.is_multiple_of(config.save_interval) {
-                observer.saved(&checkpoints.save(trainer, &data.fingerprint)?);
+                tell_saved(observer, writer.wait()?);
+                tell_saved(observer, writer.begin(trainer.snapshot(&data.fingerprint)?)?);
             }
         }
+        tell_saved(observer, if stop { writer.wait()? } else { writer.finished()? });
         if stop {
             let checkpoint = checkpoints.newest();
             return Ok(Outcome { steps: step, interrupted: !last, evaluation, checkpoint });
@@ -109,6 +113,12 @@ pub fn train<B: Kernels>(
             let tokens_seen = report.step * report.tokens as u64;
             log.write(&meter.record(report, tokens_seen))?;
         }
+    }
+}
+
+fn tell_saved<B: Kernels>(observer: &mut dyn Observer<B>, checkpoint: Option<PathBuf>) {
+    if let Some(checkpoint) = checkpoint {
+        observer.saved(&checkpoint);
     }
 }
 

@@ -26,6 +26,10 @@ impl Driver for CandleCpu {
 }
 
 impl Kernels for Candle {
+    fn is_read_by_any_thread(device: &CandleDevice) -> bool {
+        matches!(device, CandleDevice::Cpu)
+    }
+
     /// burn-candle copies a transposed right-hand side; candle itself multiplies by the view.
     fn linear(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>) -> Tensor<Self, 2> {
         let (x, weight, bias) = (candle(x), candle(weight), bias.map(candle));

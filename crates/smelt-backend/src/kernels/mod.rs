@@ -48,6 +48,14 @@ pub trait Kernels: Backend {
         false
     }
 
+    /// Tensors on `device` lie in system memory, where any thread may read them while this one computes.
+    ///
+    /// Elsewhere work is submitted from one thread: several backends give each thread a queue and a pool of its
+    /// own, or allow only one.
+    fn is_read_by_any_thread(_device: &Self::Device) -> bool {
+        false
+    }
+
     /// `x weight^T + bias`: `x` `[rows, in]`, `weight` `[out, in]`, `bias` `[out]` -> `[rows, out]`.
     fn linear(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>) -> Tensor<Self, 2> {
         linear::plain(x, weight, bias)

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use self::report::{Reporter, View, invocation};
+use self::report::{Reporter, View};
 use crate::config::{Method, Precision, RunConfig};
 use crate::context::Context;
 use crate::error::CliError;
@@ -137,13 +137,14 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), CliError> {
         config.backend.name.clone_from(name);
     }
     let mut reporter = Reporter::new(context, &config, if args.tui { View::Dashboard } else { View::Lines });
-    let summary = train(&config, &start, &mut |event| reporter.tell(&event))?;
+    let trained = train(&config, &start, &mut |event| reporter.tell(&event));
     reporter.finish()?;
-    let run = summary.run.display();
+    let summary = match trained {
+        Err(CliError::Interrupted { hint }) => return report::stopped_early(hint, context),
+        trained => trained?,
+    };
     if summary.interrupted {
-        return Err(CliError::Interrupted {
-            hint: Some(format!("continue with `{} train --resume auto --output {run}`", invocation())),
-        });
+        return report::stopped(&summary, context);
     }
     report::result(&summary, &config, context)
 }

@@ -170,27 +170,28 @@ fn newest(run: &Path) -> Option<u64> {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_saves_and_says_how_to_continue() {
-    let place = Place::new();
-    place.write("nano.yaml", CONFIG);
-    let args = ["train", "--config", "nano.yaml", "--backend", "cpu", "--max-steps", "100000"];
-    let child = place.command(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while newest(&place.path("run")).is_none() {
-        assert!(Instant::now() < deadline, "no checkpoint in a minute");
-        std::thread::sleep(Duration::from_millis(5));
+fn ctrl_c_and_sigterm_save_and_say_how_to_continue() {
+    for signal in ["-INT", "-TERM"] {
+        let place = Place::new();
+        place.write("nano.yaml", CONFIG);
+        let args = ["train", "--config", "nano.yaml", "--backend", "cpu", "--max-steps", "100000", "--json"];
+        let child = place.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while newest(&place.path("run")).is_none() {
+            assert!(Instant::now() < deadline, "no checkpoint in a minute");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let pid = child.id().to_string();
+        assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        let last: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+        assert_eq!(last["kind"], "stopped", "{stdout}");
+        assert_eq!(last["continue"], "smelt train --resume auto --output run");
+        assert_eq!(last["steps"].as_u64(), newest(&place.path("run")), "the last step is saved");
     }
-    let pid = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(
-        stderr.contains(
-            "error: stopped by Ctrl-C\n  hint: continue with `smelt train --resume auto --output run`"
-        ),
-        "{stderr}"
-    );
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Adapters in folders: PEFT's in and out, those of mlx-lm in.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +17,7 @@ use crate::decoder::Decoder;
 use crate::error::ModelError;
 use crate::json;
 use crate::parameters::{ParameterInfo, ParameterVisitor};
-use crate::weights::{NameMap, TensorFile, TensorFileWriter, transposed, write_atomic};
+use crate::weights::{NameMap, TensorFile, TensorFileWriter, UnwrittenFiles, transposed, write_atomic};
 
 /// File name of an adapter's weights in PEFT's folders.
 pub const ADAPTER_WEIGHTS_FILE: &str = "adapter_model.safetensors";
@@ -115,7 +114,18 @@ pub fn save_adapter<B: Kernels>(
     config: &AdapterConfig,
     folder: &Path,
 ) -> Result<(), ModelError> {
-    fs::create_dir_all(folder).map_err(ModelError::io("write", folder))?;
+    adapter_files(model, decoder, config)?.write(folder)
+}
+
+/// What [`save_adapter`] writes.
+///
+/// # Errors
+/// [`ModelError::BadAdapterValue`] if `config` is not that of the adapter.
+pub fn adapter_files<B: Kernels>(
+    model: &ModelConfig,
+    decoder: &Decoder<B>,
+    config: &AdapterConfig,
+) -> Result<UnwrittenFiles, ModelError> {
     let names = &model.family.names;
     let mut file = TensorFileWriter::new();
     // PEFT wants to know where files of the base hold matrices as `[in, out]`.
@@ -126,10 +136,12 @@ pub fn save_adapter<B: Kernels>(
         let name = format!("{PEFT_PREFIX}{}", info.key);
         file.add_f32(name, &info.checkpoint_shape(), move || values.into());
     }
-    file.write(&folder.join(ADAPTER_WEIGHTS_FILE))?;
     let mut json = config.to_json();
     json["fan_in_fan_out"] = turned.into();
-    write_config(&json, folder)
+    Ok(UnwrittenFiles {
+        tensors: vec![(ADAPTER_WEIGHTS_FILE.to_owned(), file)],
+        json: vec![(ADAPTER_CONFIG_FILE.to_owned(), json)],
+    })
 }
 
 /// The parameters of the adapter that `decoder` carries, with their values in the orientation of files.

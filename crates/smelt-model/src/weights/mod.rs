@@ -18,6 +18,7 @@ mod save;
 mod shards;
 mod torch;
 mod transpose;
+mod unwritten;
 mod writer;
 
 pub use atomic::write_atomic;
@@ -26,6 +27,7 @@ pub use file::TensorFile;
 pub use load::{LoadOptions, load, load_for_training, load_weights, load_with};
 pub use names::NameMap;
 pub use read_ahead::{HeldIn, NonFinite};
-pub use save::{GENERATION_CONFIG_FILE, SaveOptions, save, save_with};
+pub use save::{GENERATION_CONFIG_FILE, SaveOptions, model_files, save, save_with};
 pub(crate) use transpose::transposed;
+pub use unwritten::UnwrittenFiles;
 pub use writer::TensorFileWriter;

@@ -1,7 +1,6 @@
 //! From a model to a folder that transformers opens.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use burn::module::Param;
@@ -10,12 +9,12 @@ use safetensors::Dtype;
 use serde_json::{Map, Value};
 use smelt_backend::{Kernels, to_host};
 
-use super::atomic::write_atomic;
 use super::checkpoint::{INDEX_FILE, WEIGHTS_FILE};
 use super::shards::{self, Weight, divide, is_shard};
 use super::transpose::transposed;
+use super::unwritten::UnwrittenFiles;
 use super::writer::{TensorFileWriter, Values};
-use crate::config::{CONFIG_FILE, ModelConfig, to_text};
+use crate::config::{CONFIG_FILE, ModelConfig};
 use crate::decoder::Decoder;
 use crate::error::ModelError;
 use crate::parameters::{ParameterInfo, ParameterVisitor, Role};
@@ -51,7 +50,7 @@ pub fn save<B: Kernels>(config: &ModelConfig, model: &Decoder<B>, folder: &Path)
 
 /// As [`save`], with `options`.
 ///
-/// An adapter is not written (see [`save_adapter`](crate::save_adapter)). Tensors keep the dtype they are held in, under the family's names and in its orientation, tied weights once,
+/// Tensors keep the dtype they are held in, under the family's names and in its orientation, tied weights once,
 /// sorted within a file: `model.safetensors`, or shards with their index. Each file is replaced atomically; the folder is
 /// made if it is not there, and safetensors of an earlier save that the new ones replace are removed last.
 /// The configuration keeps every key; only a noted dtype becomes that of the file.
@@ -64,35 +63,43 @@ pub fn save_with<B: Kernels>(
     options: SaveOptions,
     folder: &Path,
 ) -> Result<(), ModelError> {
-    fs::create_dir_all(folder).map_err(ModelError::io("write", folder))?;
+    let mut files = model_files(config, model, options);
+    if folder.join(GENERATION_CONFIG_FILE).exists() {
+        files.json.retain(|(name, _)| name != GENERATION_CONFIG_FILE);
+    }
+    let written: Vec<String> = files.names().map(str::to_owned).collect();
+    files.write(folder)?;
+    remove_replaced(folder, &written)
+}
+
+/// What [`save_with`] writes into a new folder.
+pub fn model_files<B: Kernels>(
+    config: &ModelConfig,
+    model: &Decoder<B>,
+    options: SaveOptions,
+) -> UnwrittenFiles {
     let mut collect = Collect(Vec::new());
     model.visit_parameters(&config.family.names, &mut collect);
     let parameters = collect.0.iter().map(|weight| weight.elements() as u64).sum();
     let dtype = commonest_dtype(&collect.0);
     let shards = divide(collect.0, options.max_shard_bytes);
-    let mut written: Vec<String> = shards.iter().map(|(file, _)| file.clone()).collect();
-    let index = (shards.len() > 1).then(|| shards::index(&shards, parameters));
-    for (file, weights) in shards {
-        write_weights(weights, &folder.join(file))?;
+    let index = (shards.len() > 1).then(|| (INDEX_FILE.to_owned(), shards::index(&shards, parameters)));
+    let json = [
+        (CONFIG_FILE.to_owned(), Value::Object(noting(dtype, &config.raw))),
+        (GENERATION_CONFIG_FILE.to_owned(), Value::Object(generation_config(&config.raw))),
+    ];
+    UnwrittenFiles {
+        tensors: shards.into_iter().map(|(name, weights)| (name, tensor_file(weights))).collect(),
+        json: index.into_iter().chain(json).collect(),
     }
-    if let Some(index) = index {
-        write_json(&folder.join(INDEX_FILE), &index)?;
-        written.push(INDEX_FILE.to_owned());
-    }
-    write_json(&folder.join(CONFIG_FILE), &Value::Object(noting(dtype, &config.raw)))?;
-    let generation = folder.join(GENERATION_CONFIG_FILE);
-    if !generation.exists() {
-        write_json(&generation, &Value::Object(generation_config(&config.raw)))?;
-    }
-    remove_replaced(folder, &written)
 }
 
-fn write_weights(weights: Vec<Pending<'_>>, path: &Path) -> Result<(), ModelError> {
+fn tensor_file(weights: Vec<Pending>) -> TensorFileWriter<'static> {
     let mut file = TensorFileWriter::new();
     for weight in weights {
         file.add(weight.name, weight.dtype, &weight.shape, weight.values);
     }
-    file.write(path)
+    file
 }
 
 /// Removes weights of an earlier save, which readers would prefer or mistake for these.
@@ -109,13 +116,8 @@ fn remove_replaced(folder: &Path, written: &[String]) -> Result<(), ModelError> 
     Ok(())
 }
 
-fn write_json(path: &Path, value: &Value) -> Result<(), ModelError> {
-    let text = to_text(value);
-    write_atomic(path, |file| file.write_all(text.as_bytes())).map_err(ModelError::io("write", path))
-}
-
 /// The dtype of most values, as transformers names it.
-fn commonest_dtype(weights: &[Pending<'_>]) -> &'static str {
+fn commonest_dtype(weights: &[Pending]) -> &'static str {
     let elements =
         |dtype| weights.iter().filter(|weight| weight.dtype == dtype).map(Pending::elements).sum::<usize>();
     let names = [(Dtype::F32, "float32"), (Dtype::BF16, "bfloat16"), (Dtype::F16, "float16")];
@@ -144,14 +146,14 @@ fn generation_config(raw: &Map<String, Value>) -> Map<String, Value> {
 }
 
 /// A parameter that is fetched from its device when its turn comes.
-struct Pending<'a> {
+struct Pending {
     name: String,
     shape: Vec<usize>,
     dtype: Dtype,
-    values: Box<dyn FnOnce() -> Values<'a> + 'a>,
+    values: Box<dyn FnOnce() -> Values<'static> + Send>,
 }
 
-impl Weight for Pending<'_> {
+impl Weight for Pending {
     fn name(&self) -> &str {
         &self.name
     }
@@ -161,16 +163,16 @@ impl Weight for Pending<'_> {
     }
 }
 
-impl Pending<'_> {
+impl Pending {
     fn elements(&self) -> usize {
         self.shape.iter().product()
     }
 }
 
 /// Takes every parameter that is no adapter's as it is named and turned in files.
-struct Collect<'a>(Vec<Pending<'a>>);
+struct Collect(Vec<Pending>);
 
-impl<B: Kernels> ParameterVisitor<B> for Collect<'_> {
+impl<B: Kernels> ParameterVisitor<B> for Collect {
     fn visit<const D: usize>(&mut self, info: &ParameterInfo, parameter: &Param<Tensor<B, D>>) {
         if info.role == Role::Adapter {
             return;

@@ -26,7 +26,7 @@ struct Pending<'a> {
     name: String,
     dtype: Dtype,
     shape: Vec<usize>,
-    fetch: Box<dyn FnOnce() -> Values<'a> + 'a>,
+    fetch: Box<dyn FnOnce() -> Values<'a> + Send + 'a>,
 }
 
 /// Values of one tensor.
@@ -57,7 +57,7 @@ impl<'a> TensorFileWriter<'a> {
         &mut self,
         name: impl Into<String>,
         shape: &[usize],
-        values: impl FnOnce() -> Cow<'a, [f32]> + 'a,
+        values: impl FnOnce() -> Cow<'a, [f32]> + Send + 'a,
     ) {
         self.add(name.into(), Dtype::F32, shape, move || Values::F32(values()));
     }
@@ -65,6 +65,20 @@ impl<'a> TensorFileWriter<'a> {
     /// Adds i64 tensor `name`, row-major.
     pub fn add_i64(&mut self, name: impl Into<String>, shape: &[usize], values: &'a [i64]) {
         self.add(name.into(), Dtype::I64, shape, move || Values::I64(values));
+    }
+
+    /// Bytes of all tensors.
+    pub fn bytes(&self) -> u64 {
+        self.tensors.iter().map(|tensor| tensor.bytes() as u64).sum()
+    }
+
+    /// The same with every value fetched now.
+    pub fn fetched(mut self) -> Self {
+        for tensor in &mut self.tensors {
+            let values = std::mem::replace(&mut tensor.fetch, Box::new(|| Values::Bytes(Vec::new())))();
+            tensor.fetch = Box::new(move || values);
+        }
+        self
     }
 
     /// Writes everything to `path`, which is replaced only once the new file is whole and on disk.
@@ -101,7 +115,7 @@ impl<'a> TensorFileWriter<'a> {
         name: String,
         dtype: Dtype,
         shape: &[usize],
-        fetch: impl FnOnce() -> Values<'a> + 'a,
+        fetch: impl FnOnce() -> Values<'a> + Send + 'a,
     ) {
         self.tensors.push(Pending { name, dtype, shape: shape.to_vec(), fetch: Box::new(fetch) });
     }

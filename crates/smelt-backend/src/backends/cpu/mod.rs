@@ -45,6 +45,10 @@ impl Kernels for Flex {
         dtype == DType::F32 || half_precision::holds(dtype)
     }
 
+    fn is_read_by_any_thread(_: &FlexDevice) -> bool {
+        true
+    }
+
     fn linear(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>) -> Tensor<Self, 2> {
         if all_f32([&x]) && half_precision::holds(weight.dtype()) {
             return half_precision::forward(x, weight, bias);

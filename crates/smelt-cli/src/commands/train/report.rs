@@ -226,6 +226,22 @@ impl<'a> Reporter<'a> {
     }
 }
 
+/// The end of a run that was stopped by Ctrl-C or SIGTERM: where it stands, and how to go on.
+pub fn stopped(summary: &TrainSummary, context: &Context) -> Result<(), CliError> {
+    let (run, steps) = (summary.run.display(), summary.steps);
+    let next = format!("{} train --resume auto --output {run}", invocation());
+    context.output.record(&json!({
+        "kind": "stopped", "run": summary.run, "checkpoint": summary.checkpoint, "steps": steps, "continue": next,
+    }))?;
+    context.output.line(&format!("stopped after {steps} steps; continue with\n  {next}"))
+}
+
+/// The end of a run that was stopped while its data was prepared.
+pub fn stopped_early(hint: Option<String>, context: &Context) -> Result<(), CliError> {
+    context.output.record(&json!({"kind": "stopped", "steps": 0}))?;
+    context.output.line(&format!("stopped before the first step; {}", hint.unwrap_or_default()))
+}
+
 /// The end of a finished run: what came out, a sample, and the next commands.
 pub fn result(summary: &TrainSummary, config: &RunConfig, context: &Context) -> Result<(), CliError> {
     let output = context.output;

@@ -16,6 +16,20 @@ fn system() -> System {
     System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()))
 }
 
+/// Hands memory that was freed back to the system, so that what runs next does not come on top of it.
+///
+/// The allocator of glibc keeps what it may need again; elsewhere nothing is done.
+pub fn release_freed() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: `malloc_trim` takes no pointers and may be called at any time from any thread.
+        #[allow(unsafe_code, reason = "an extension of glibc")]
+        unsafe {
+            nix::libc::malloc_trim(0);
+        }
+    }
+}
+
 /// Resident memory of this process now.
 pub fn process_current_bytes() -> Option<u64> {
     let pid = Pid::from_u32(std::process::id());

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use smelt_backend::kernels::CrossEntropyOptions;
-use smelt_backend::{Job, Kernels, Selection, dispatch};
+use smelt_backend::{Job, Kernels, Selection, dispatch, memory};
 use smelt_data::{InstructionReport, PrepareProgress};
 use smelt_model::estimate::{TrainingShape, parameters, training};
 use smelt_model::weights::Checkpoint as WeightFiles;
@@ -171,6 +171,7 @@ pub fn train(
     let selected = &selection;
     let job = TrainJob { config, model, batches, samples, tokenizer, checkpoint, selected, facts, on_event };
     let outcome = dispatch(selection.name, job)?;
+    memory::release_freed();
     Ok(TrainSummary {
         run,
         checkpoint: outcome.checkpoint,

@@ -54,7 +54,6 @@ fn rule<B: Kernels>(device: &B::Device) {
                 let largest = values.iter().fold(0f32, |a, b| a.max(b.abs()));
                 assert!(f64::from(largest) < 6.0 * expected, "{path}: largest {largest}");
             }
-            Role::Adapter => panic!("{path} is no part of a new model"),
         }
     }
 }

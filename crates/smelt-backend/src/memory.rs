@@ -1,4 +1,7 @@
-//! Memory of the machine and of this process, in bytes.
+//! Memory of the machine and of this process, in bytes, and what happens where it ends.
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
 
 use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
@@ -14,6 +17,66 @@ pub fn system_available_bytes() -> u64 {
 
 fn system() -> System {
     System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()))
+}
+
+/// Hands memory that was freed back to the system, so that what runs next does not come on top of it.
+///
+/// The allocator of glibc keeps what it may need again; elsewhere nothing is done.
+pub fn release_freed() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: `malloc_trim` takes no pointers and may be called at any time from any thread.
+        #[allow(unsafe_code, reason = "an extension of glibc")]
+        unsafe {
+            nix::libc::malloc_trim(0);
+        }
+    }
+}
+
+/// What backends say when an allocation on their device fails: they panic.
+const OUT_OF_MEMORY: [&str; 7] = [
+    "out of memory",
+    "out_of_memory",
+    "outofmemory",
+    "not enough memory",
+    "failed to allocate",
+    "can't allocate",
+    "buffertoobig",
+];
+
+/// Runs `work`; a panic of a backend whose device is out of memory becomes its message, and is not printed.
+///
+/// Other panics go on. In system memory nothing can be caught: Rust ends the process when an allocation fails,
+/// and Linux promises memory that it does not have.
+///
+/// # Errors
+/// The backend's words, shortened to a line.
+pub fn catch_out_of_memory<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    let hook = std::sync::Arc::new(panic::take_hook());
+    let quiet = std::sync::Arc::clone(&hook);
+    panic::set_hook(Box::new(move |info| {
+        if out_of_memory(info.payload()).is_none() {
+            quiet(info);
+        }
+    }));
+    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    drop(panic::take_hook());
+    if let Ok(hook) = std::sync::Arc::try_unwrap(hook) {
+        panic::set_hook(hook);
+    }
+    result.or_else(|payload| match out_of_memory(payload.as_ref()) {
+        Some(message) => Err(message),
+        None => panic::resume_unwind(payload),
+    })
+}
+
+/// The first line of a panic's message, if it is about memory.
+fn out_of_memory(payload: &(dyn Any + Send)) -> Option<String> {
+    let message = payload.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| payload.downcast_ref::<&str>().copied())?;
+    let lower = message.to_lowercase();
+    let found = OUT_OF_MEMORY.iter().any(|words| lower.contains(words));
+    found.then(|| message.lines().next().unwrap_or_default().to_owned())
 }
 
 /// Resident memory of this process now.
@@ -39,4 +102,18 @@ pub fn process_peak_bytes() -> Option<u64> {
 #[cfg(not(unix))]
 pub fn process_peak_bytes() -> Option<u64> {
     process_current_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_out_of_memory_is_told_apart_from_other_panics() {
+        assert_eq!(catch_out_of_memory(|| 3), Ok(3));
+        let full = catch_out_of_memory(|| panic!("Device error: CUDA_ERROR_OUT_OF_MEMORY\nat line 3"));
+        assert_eq!(full, Err::<(), _>("Device error: CUDA_ERROR_OUT_OF_MEMORY".to_owned()));
+        let other = panic::catch_unwind(|| catch_out_of_memory(|| panic!("index 7 of 3")));
+        assert_eq!(*other.unwrap_err().downcast::<&str>().unwrap(), "index 7 of 3");
+    }
 }

@@ -114,6 +114,24 @@ impl Job for Linear {
 }
 
 #[derive(Clone)]
+struct Embedding;
+
+impl Job for Embedding {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        let weight = random::<B, 2>([11, 6], 1, &device);
+        let ids = || int_tensor::<Autodiff<B>, 2>(&[3, 10, 3, 0, 3, 7, 0, 9], [2, 4], &device);
+        same(
+            "embedding",
+            &[weight],
+            |[weight]| Kernels::embedding(weight, ids()),
+            |[weight]| burn::tensor::module::embedding(weight, ids()),
+        );
+    }
+}
+
+#[derive(Clone)]
 struct Norms;
 
 impl Job for Norms {
@@ -403,6 +421,11 @@ impl Job for Dropout {
 #[test]
 fn linear_matches_burn() {
     on_each_backend(Linear);
+}
+
+#[test]
+fn embedding_matches_burn() {
+    on_each_backend(Embedding);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use smelt_text::TextError;
 use smelt_train::TrainError;
 
 use crate::config::ConfigError;
+use crate::quantity::bytes;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,32 @@ pub enum CliError {
         path: PathBuf,
         /// What the hub said.
         source: HubError,
+    },
+    /// Training would take more memory than it may.
+    #[error("training needs about {}, `train.memory_limit` allows {}", bytes(*needed_bytes), bytes(*limit_bytes))]
+    MemoryLimit {
+        /// By estimate.
+        needed_bytes: u64,
+        /// As it was set.
+        limit_bytes: u64,
+        /// What to change.
+        advice: String,
+    },
+    /// No backend has the memory that training would take.
+    #[error("training does not fit the memory that is free")]
+    MemoryLacks {
+        /// What to change.
+        advice: String,
+        /// What selection said.
+        source: Box<CliError>,
+    },
+    /// The device ran out of memory.
+    #[error("the device is out of memory: {message}")]
+    OutOfMemory {
+        /// In the backend's words.
+        message: String,
+        /// What to change.
+        advice: String,
     },
     /// Training failed.
     #[error(transparent)]

@@ -12,6 +12,7 @@ use smelt_text::Tokenizer;
 
 use crate::continuation::Continuation;
 use crate::error::CliError;
+use crate::memory_plan::held_bytes;
 use crate::model_source::ModelSource;
 
 /// Prompt positions that run at a time.
@@ -93,6 +94,7 @@ impl Generation {
             batch_size: 1,
             prompt_length: prompt.len().min(PREFILL_POSITIONS),
             capacity: tokens.min(self.config.decoder.context_length()),
+            weights_bytes: held_bytes(&self.source.base, None),
         };
         inference(&self.config.decoder, shape).peak_bytes
     }

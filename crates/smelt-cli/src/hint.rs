@@ -31,6 +31,9 @@ fn specific(error: &CliError) -> Option<String> {
         CliError::Train(error) => return of_training(error),
         CliError::Text(error) => return of_text(error),
         CliError::Usage { hint, .. } => return Some(hint.clone()),
+        CliError::MemoryLimit { advice, .. }
+        | CliError::MemoryLacks { advice, .. }
+        | CliError::OutOfMemory { advice, .. } => return Some(advice.clone()),
         CliError::Interrupted { hint } => return hint.clone(),
         CliError::RunExists { .. } => {
             "continue it with `--resume auto`, keep it with another `--output`, or replace it with `--overwrite`"

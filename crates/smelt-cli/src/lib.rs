@@ -17,6 +17,7 @@ mod hub;
 mod instructions;
 mod interrupt;
 mod logging;
+mod memory_plan;
 mod model_source;
 mod output;
 mod profile;

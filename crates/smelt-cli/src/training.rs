@@ -6,10 +6,9 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use smelt_backend::kernels::CrossEntropyOptions;
-use smelt_backend::{Job, Kernels, Selection, dispatch};
+use smelt_backend::{Job, Kernels, Selection, dispatch, memory};
 use smelt_data::{InstructionReport, PrepareProgress};
-use smelt_model::estimate::{TrainingShape, parameters, training};
+use smelt_model::estimate::parameters;
 use smelt_model::weights::Checkpoint as WeightFiles;
 use smelt_model::{AdapterConfig, Decoder, ModelConfig, load, load_for_training};
 use smelt_text::Tokenizer;
@@ -23,6 +22,7 @@ use crate::context::select_backend;
 use crate::dataset::{find_data, prepare_data};
 use crate::error::CliError;
 use crate::folders::{RUN_CONFIG, TOKENIZER_FILES, model_folder, remove_run, write_run_config};
+use crate::memory_plan::MemoryPlan;
 use crate::model_source::weights_folder;
 use crate::run_data::RunData;
 use crate::run_start::run_start;
@@ -137,8 +137,7 @@ pub fn train(
     }
     let mut model = requested_model(config, checkpoint.as_deref())?;
     check_context(config, model.decoder.context_length())?;
-    let estimated_bytes = training(&model.decoder, training_shape(config)).peak_bytes;
-    let selection = select_backend(&config.backend, Some(estimated_bytes))?;
+    let (plan, selection) = fitting_backend(config, &model)?;
     // Nothing is lost yet: the callback's answer counts from the preparation of the data on.
     let _ = on_event(TrainEvent::Selected(&selection));
     let source = find_data(config, &run, checkpoint.as_deref())?;
@@ -162,14 +161,27 @@ pub fn train(
             .as_deref()
             .map_or(Ok(0), |path| TrainerState::read(path).map(|state| state.step))?,
         max_steps: config.train.max_steps,
-        estimated_bytes,
+        estimated_bytes: plan.estimate().peak_bytes,
         peak_tokens_per_second: None,
     };
     let samples = Samples::new(config, &model, data.folder())?;
     let tokenizer = data.folder();
-    let selected = &selection;
-    let job = TrainJob { config, model, batches, samples, tokenizer, checkpoint, selected, facts, on_event };
-    let outcome = dispatch(selection.name, job)?;
+    let (selected, spare_bytes) = (&selection, plan.spare_bytes(limit(config)));
+    let job = TrainJob {
+        config,
+        model,
+        batches,
+        samples,
+        tokenizer,
+        checkpoint,
+        selected,
+        facts,
+        spare_bytes,
+        on_event,
+    };
+    let outcome = memory::catch_out_of_memory(|| dispatch(selection.name, job))
+        .map_err(|message| plan.out_of_memory(message))??;
+    memory::release_freed();
     Ok(TrainSummary {
         run,
         checkpoint: outcome.checkpoint,
@@ -180,6 +192,19 @@ pub fn train(
     })
 }
 
+/// The backend that is to train `model`, and the memory that this will take.
+fn fitting_backend(config: &RunConfig, model: &ModelConfig) -> Result<(MemoryPlan, Selection), CliError> {
+    let plan = MemoryPlan::new(config, model, Some(&config.backend.name))?;
+    plan.check(limit(config))?;
+    let selection = select_backend(&config.backend, Some(plan.estimate().peak_bytes));
+    let selection = selection.map_err(|error| plan.explain(error))?;
+    Ok((plan, selection))
+}
+
+fn limit(config: &RunConfig) -> Option<u64> {
+    config.train.memory_limit.map(|limit| limit.0)
+}
+
 /// An adapter belongs to one base: the folder that the path means now, whatever it will mean later.
 fn pinned(config: &RunConfig) -> Result<RunConfig, CliError> {
     let mut config = config.clone();
@@ -188,16 +213,6 @@ fn pinned(config: &RunConfig) -> Result<RunConfig, CliError> {
         *path = folder.canonicalize().unwrap_or(folder);
     }
     Ok(config)
-}
-
-/// The shape of a training step of `config`.
-pub(crate) fn training_shape(config: &RunConfig) -> TrainingShape {
-    TrainingShape {
-        batch_size: config.train.batch_size,
-        seq_length: config.train.seq_length,
-        gradient_accumulation: config.train.gradient_accumulation_steps,
-        chunk_tokens: CrossEntropyOptions::default().chunk_tokens,
-    }
 }
 
 fn checkpoint_to_resume(run: &Path, start: &Start) -> Result<Option<PathBuf>, CliError> {
@@ -276,6 +291,8 @@ struct TrainJob<'a> {
     checkpoint: Option<PathBuf>,
     selected: &'a Selection,
     facts: RunFacts,
+    /// Memory for checkpoints to be written while training goes on.
+    spare_bytes: u64,
     on_event: &'a mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
 }
 
@@ -294,7 +311,7 @@ impl Job for TrainJob<'_> {
         let stopped = (self.on_event)(TrainEvent::Begins(&self.facts)).is_break();
         let files = TOKENIZER_FILES.map(|name| self.tokenizer.join(name));
         let companions = files.into_iter().filter(|path| path.is_file()).collect();
-        let checkpoints = Checkpoints::new(&self.facts.run, companions);
+        let checkpoints = Checkpoints::new(&self.facts.run, companions).with_spare_bytes(self.spare_bytes);
         let mut observer = Events { on_event: self.on_event, samples: self.samples, device, stopped };
         Ok(smelt_train::train(&mut trainer, &self.batches, log, &checkpoints, &mut observer)?)
     }

@@ -1,23 +1,20 @@
 //! How much memory a model will take, by part, before anything is allocated.
 //!
-//! Counts what the forward pass keeps for the hand-written backwards of `smelt_backend::kernels`, one
-//! buffer at a time, in f32. Knows nothing of a device's overhead beyond a flat amount for the process; it
-//! is held against measured peaks by the tests of the command line.
+//! Counts buffers as the kernels of `smelt_backend` keep and free them; `cargo xtask memory-table` holds the
+//! result against measured peaks. Knows nothing of a device's overhead beyond a flat amount for the process.
+
+mod training;
 
 use serde::Serialize;
 
 use crate::config::{DecoderConfig, Gate, LayerConfig, MlpConfig, NormConfig, NormKind, Positions, Residual};
 
+pub use training::{AdapterShape, Kernels, TrainingEstimate, TrainingShape, training};
+
 /// Bytes of a weight, a gradient, a moment, an activation.
 const F32_BYTES: u128 = 4;
 /// What the program takes before any tensor: code, tokenizer, data, allocator.
 const PROCESS_BYTES: u64 = 24 << 20;
-/// Copies of one chunk of logits that the loss holds at a time: logits, shifted, exponentials, gradient.
-const LOGIT_COPIES: u128 = 4;
-/// Copies of one block's attention scores that its backward holds at a time.
-const SCORE_COPIES: u128 = 4;
-/// Moments of AdamW.
-const MOMENTS: u128 = 2;
 
 /// Number of parameters by part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -38,40 +35,6 @@ pub struct ParameterCount {
     pub total: u64,
 }
 
-/// A training step to be estimated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TrainingShape {
-    /// Sequences of a micro-batch.
-    pub batch_size: usize,
-    /// Tokens of a sequence.
-    pub seq_length: usize,
-    /// Micro-batches per step.
-    pub gradient_accumulation: usize,
-    /// Positions whose logits exist at a time.
-    pub chunk_tokens: usize,
-}
-
-/// Bytes of a training step by part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct TrainingEstimate {
-    /// The program itself.
-    pub process_bytes: u64,
-    /// The parameters.
-    pub weights_bytes: u64,
-    /// Their gradients.
-    pub gradients_bytes: u64,
-    /// AdamW's moments.
-    pub optimizer_bytes: u64,
-    /// What the forward pass keeps for the backward.
-    pub activations_bytes: u64,
-    /// Logits of one chunk and the gradients that the loss computes with them.
-    pub loss_bytes: u64,
-    /// Buffers of the one block that is being computed.
-    pub working_bytes: u64,
-    /// The peak: less than the sum, because gradients grow while activations go.
-    pub peak_bytes: u64,
-}
-
 /// A generation to be estimated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InferenceShape {
@@ -81,6 +44,8 @@ pub struct InferenceShape {
     pub prompt_length: usize,
     /// Positions the cache holds.
     pub capacity: usize,
+    /// Bytes of the weights as they are held; f32 where it is left out.
+    pub weights_bytes: Option<u64>,
 }
 
 /// Bytes of a generation by part.
@@ -169,37 +134,9 @@ fn linear(inputs: usize, outputs: usize, bias: bool) -> u128 {
     product([inputs, outputs]) + if bias { outputs as u128 } else { 0 }
 }
 
-/// Estimates full training with AdamW.
-pub fn training(config: &DecoderConfig, shape: TrainingShape) -> TrainingEstimate {
-    let weights = u128::from(parameters(config).total) * F32_BYTES;
-    let head_gradient = product([config.vocab_size, config.hidden_size]) * F32_BYTES;
-    let rows = product([shape.batch_size, shape.seq_length]);
-    let chunk = rows.min(shape.chunk_tokens as u128);
-    let activations = rows * F32_BYTES * saved_per_row(config);
-    let loss = LOGIT_COPIES * chunk * config.vocab_size as u128 * F32_BYTES
-        + head_gradient
-        + rows * config.hidden_size as u128 * F32_BYTES;
-    let working = working(config, shape.batch_size, shape.seq_length, shape.seq_length, SCORE_COPIES);
-    let held = if shape.gradient_accumulation > 1 { weights } else { 0 };
-    // A tied head's gradient stays beside that of the embedding until they are added.
-    let tied = if config.tie_word_embeddings { 2 * head_gradient } else { 0 };
-    let peak = [activations + loss, activations + head_gradient + working, weights + tied + working];
-    let peak = peak.into_iter().max().unwrap_or_default() + held + weights * (1 + MOMENTS);
-    TrainingEstimate {
-        process_bytes: PROCESS_BYTES,
-        weights_bytes: clamp(weights),
-        gradients_bytes: clamp(weights),
-        optimizer_bytes: clamp(weights * MOMENTS),
-        activations_bytes: clamp(activations),
-        loss_bytes: clamp(loss),
-        working_bytes: clamp(working),
-        peak_bytes: clamp(peak).saturating_add(PROCESS_BYTES),
-    }
-}
-
-/// Estimates generation in f32.
+/// Estimates generation, with activations and cache in f32.
 pub fn inference(config: &DecoderConfig, shape: InferenceShape) -> InferenceEstimate {
-    let weights = u128::from(parameters(config).total) * F32_BYTES;
+    let weights = shape.weights_bytes.map_or(u128::from(parameters(config).total) * F32_BYTES, u128::from);
     let positions = product([shape.batch_size, shape.capacity, config.num_hidden_layers]);
     let kv_cache = positions * 2 * config.attention.key_value_size() as u128 * F32_BYTES;
     let logits = product([shape.batch_size, config.vocab_size]) * F32_BYTES;
@@ -210,38 +147,6 @@ pub fn inference(config: &DecoderConfig, shape: InferenceShape) -> InferenceEsti
         kv_cache_bytes: clamp(kv_cache),
         working_bytes: clamp(working),
         peak_bytes: clamp(weights + kv_cache + working).saturating_add(PROCESS_BYTES),
-    }
-}
-
-/// Numbers that the forward pass keeps per position.
-fn saved_per_row(config: &DecoderConfig) -> u128 {
-    let hidden = config.hidden_size as u128;
-    let query = config.attention.query_size() as u128;
-    let key_value = config.attention.key_value_size() as u128;
-    let dropped = |probability: f64| if probability > 0.0 { hidden } else { 0 };
-    // What enters each norm and what leaves it, which the projections keep.
-    let normed = 2 * norms_of_a_block(config) * hidden;
-    // Query, key, value; the output as attention keeps it, and merged for its projection.
-    let attention = query + 2 * key_value + 2 * query;
-    // What enters a norm of heads.
-    let head_norms = if config.attention.query_key_norm.is_some() { query + key_value } else { 0 };
-    // A rotation is its own buffer, and so are both parts of a head that rotates in part.
-    let rotated = if config.rotary().is_empty() { 0 } else { query + key_value };
-    let every_block = normed + attention + head_norms + rotated + 2 * dropped(config.dropout.residual);
-    let blocks: u128 = config.layers.iter().map(|layer| every_block + saved_by_mlp(config, *layer)).sum();
-    blocks + 2 * hidden + dropped(config.dropout.embedding)
-}
-
-fn saved_by_mlp(config: &DecoderConfig, layer: LayerConfig) -> u128 {
-    // Before and after the activation, and the gate.
-    let buffers = if config.mlp.gate == Gate::None { 2 } else { 3 };
-    match config.experts.filter(|_| layer.sparse) {
-        None => buffers * config.mlp.intermediate_size as u128,
-        Some(experts) => {
-            let chosen = experts.num_experts_per_tok * (experts.intermediate_size + config.hidden_size);
-            let shared = experts.shared_expert_intermediate_size.unwrap_or(0);
-            buffers * (chosen + shared) as u128 + 3 * experts.num_experts as u128
-        }
     }
 }
 

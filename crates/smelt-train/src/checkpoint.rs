@@ -207,13 +207,13 @@ impl<B: Kernels> Trainer<B> {
             Some(adapter) => adapter_files(config, &model, adapter)?,
             None => model_files(config, &model, SaveOptions::default()),
         };
-        let (step, data, config) = (self.step, data.to_owned(), self.config.clone());
+        let (step, data, config, base) = (self.step, data.to_owned(), self.config.clone(), self.base.clone());
         Ok(Snapshot {
             step,
             keep_last: config.keep_last,
             model,
             optimizer: self.optimizer.file(),
-            state: TrainerState { version: STATE_VERSION, step, data, config, base: self.base.clone() },
+            state: TrainerState { version: STATE_VERSION, step, data, config, base },
         })
     }
 

@@ -16,7 +16,7 @@ use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
 use super::{
     Activation, AttentionOptions, CrossEntropyOptions, Head, Kernels, RotaryStyle, activation, attention,
-    cross_entropy, dropout, layer_norm, linear, rms_norm, rotary,
+    cross_entropy, dropout, embedding, layer_norm, linear, rms_norm, rotary,
 };
 use crate::profile;
 
@@ -113,6 +113,14 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
                 record::<linear::WithoutBias, B, C, 2, 2>([&x, &weight], y, || saved)
             }
         }
+    }
+
+    fn embedding(weight: Tensor<Self, 2>, ids: Tensor<Self, 2, Int>) -> Tensor<Self, 3> {
+        let _span = profile::forward("embedding");
+        let weight = float(weight);
+        let (inner_weight, ids) = (inner::<B, C, 2>(&weight), Tensor::from_primitive(ids.into_primitive()));
+        let y = Kernels::embedding(inner_weight.clone(), ids.clone());
+        record::<embedding::Embedding, B, C, 1, 3>([&weight], y, || (inner_weight, ids))
     }
 
     fn layer_norm(

@@ -11,6 +11,7 @@ pub mod attention;
 mod autodiff;
 pub mod cross_entropy;
 pub mod dropout;
+pub mod embedding;
 pub mod layer_norm;
 pub mod linear;
 pub mod rms_norm;
@@ -69,6 +70,22 @@ pub trait Kernels: Backend {
         needed: [bool; 3],
     ) -> LinearGradients<Self> {
         linear::plain_backward(x, weight, grad, needed)
+    }
+
+    /// Rows of `weight` `[ids, features]`: `ids` `[batch, seq]` -> `[batch, seq, features]`.
+    ///
+    /// Ids must be in the table: some backends read past it silently, so callers check on the host.
+    fn embedding(weight: Tensor<Self, 2>, ids: Tensor<Self, 2, Int>) -> Tensor<Self, 3> {
+        embedding::plain(weight, ids)
+    }
+
+    /// Gradient of [`embedding`](Kernels::embedding) for `weight`.
+    fn embedding_backward(
+        weight: Tensor<Self, 2>,
+        ids: Tensor<Self, 2, Int>,
+        grad: Tensor<Self, 3>,
+    ) -> Tensor<Self, 2> {
+        embedding::plain_backward(weight, ids, grad)
     }
 
     /// Layer normalisation over the last dimension (Ba et al. 2016, arXiv:1607.06450): `x` `[rows, hidden]`.

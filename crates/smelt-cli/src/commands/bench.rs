@@ -19,7 +19,7 @@ use smelt_backend::{Job, Kernels, Name, dispatch, matmul_flops_per_second};
 use smelt_data::TokenBatch;
 use smelt_data::hub::RepoKind;
 use smelt_generate::{GenerateOptions, generate};
-use smelt_model::estimate::{parameters, training};
+use smelt_model::estimate::parameters;
 use smelt_model::{Decoder, ModelConfig, Trained, training_flops_per_token};
 use smelt_train::Trainer;
 
@@ -29,8 +29,8 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::folders::model_folder;
 use crate::hub::local_folder;
+use crate::memory_plan::MemoryPlan;
 use crate::table::{Align, render};
-use crate::training::training_shape;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -78,7 +78,8 @@ pub fn run(args: &BenchArgs, context: &Context) -> Result<(), CliError> {
         None => {
             let config = RunConfig::quick_start();
             let model = config.model.model_config()?;
-            let needed = training(&model.decoder, training_shape(&config)).peak_bytes;
+            let backend = context.backend.as_deref();
+            let needed = MemoryPlan::new(&config, &model, backend)?.estimate().peak_bytes;
             let selection = context.select(&config.backend, Some(needed))?;
             measure(args, &config, &model, selection.name, context)?
         }

@@ -7,19 +7,18 @@ use serde::Serialize;
 use smelt_backend::{BackendReport, survey};
 use smelt_model::ModelConfig;
 use smelt_model::estimate::{
-    InferenceEstimate, InferenceShape, ParameterCount, TrainingEstimate, TrainingShape, inference,
-    parameters, training,
+    InferenceEstimate, InferenceShape, ParameterCount, TrainingEstimate, inference, parameters,
 };
 
-use crate::config::RunConfig;
+use crate::config::{Method, RunConfig};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::folders::model_folder;
 use crate::hub::localize;
-use crate::quantity::{bytes, count};
+use crate::memory_plan::{MemoryPlan, held_bytes};
+use crate::quantity::{ByteSize, bytes, count};
 use crate::resolve::{FlagSetting, Sources, resolve};
 use crate::table::{Align, render};
-use crate::training::training_shape;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,6 +48,15 @@ pub struct EstimateArgs {
     /// Micro-batches per optimizer step
     #[arg(long, value_name = "N")]
     pub gradient_accumulation: Option<usize>,
+    /// Run each block again for its gradients instead of keeping what it computed
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
+    /// What is trained
+    #[arg(long, value_enum)]
+    pub method: Option<Method>,
+    /// Memory that training may take
+    #[arg(long, value_name = "SIZE")]
+    pub memory_limit: Option<ByteSize>,
 }
 
 /// What `--json` prints.
@@ -79,7 +87,7 @@ pub fn run(args: &EstimateArgs, context: &Context) -> Result<(), CliError> {
         Some(path) => ModelConfig::from_folder(&model_folder(path)?)?,
         None => config.model.model_config()?,
     };
-    let estimate = gather(&config, &model, context.backend.as_deref());
+    let estimate = gather(&config, &model, context.backend.as_deref())?;
     context.output.record(&estimate)?;
     context.output.line(&page(&estimate))
 }
@@ -95,6 +103,14 @@ fn sources(args: &EstimateArgs) -> Sources<'_> {
             "gradient_accumulation_steps",
             args.gradient_accumulation.map(Into::into),
         ),
+        (
+            "--gradient-checkpointing",
+            "train",
+            "gradient_checkpointing",
+            args.gradient_checkpointing.then(|| true.into()),
+        ),
+        ("--method", "train", "method", args.method.map(|method| serde_json::json!(method))),
+        ("--memory-limit", "train", "memory_limit", args.memory_limit.map(|size| size.0.into())),
     ];
     let flags = rows
         .into_iter()
@@ -103,58 +119,43 @@ fn sources(args: &EstimateArgs) -> Sources<'_> {
     Sources { config: args.config.as_deref(), sets: &args.sets, flags }
 }
 
-fn gather(config: &RunConfig, model: &ModelConfig, backend: Option<&str>) -> Estimate {
-    let shape = training_shape(config);
-    let needed = training(&model.decoder, shape);
+fn gather(config: &RunConfig, model: &ModelConfig, backend: Option<&str>) -> Result<Estimate, CliError> {
+    let plan = MemoryPlan::new(config, model, backend)?;
+    let needed = plan.estimate();
     let capacity = model.decoder.context_length();
-    let generation =
-        InferenceShape { batch_size: 1, prompt_length: config.train.seq_length.min(capacity), capacity };
-    let generation = inference(&model.decoder, generation);
+    let generation = inference(
+        &model.decoder,
+        InferenceShape {
+            batch_size: 1,
+            prompt_length: config.train.seq_length.min(capacity),
+            capacity,
+            weights_bytes: config.model.path.as_deref().and_then(|path| held_bytes(path, backend)),
+        },
+    );
     let named =
         |report: &BackendReport| backend.is_none_or(|name| name == "auto" || name == report.name.as_str());
+    let limited = |free: u64| config.train.memory_limit.map_or(free, |limit| limit.0.min(free));
     let backends: Vec<Fit> = survey()
         .into_iter()
         .filter(|report| report.in_build && named(report))
         .map(|report| Fit {
             backend: report.name.to_string(),
             memory_available_bytes: report.memory_available_bytes,
-            training_fits: report.memory_available_bytes.map(|free| needed.peak_bytes <= free),
+            training_fits: report.memory_available_bytes.map(|free| needed.peak_bytes <= limited(free)),
             inference_fits: report.memory_available_bytes.map(|free| generation.peak_bytes <= free),
         })
         .collect();
     let fits = backends.iter().any(|fit| fit.training_fits != Some(false));
     let most = backends.iter().filter_map(|fit| fit.memory_available_bytes).max();
-    Estimate {
-        batch_size: shape.batch_size,
-        seq_length: shape.seq_length,
+    Ok(Estimate {
+        batch_size: config.train.batch_size,
+        seq_length: config.train.seq_length,
         parameters: parameters(&model.decoder),
         training: needed,
         inference: generation,
-        advice: most.filter(|_| !fits).map(|free| advice(model, shape, free)),
+        advice: most.filter(|_| !fits).map(|free| plan.advice(limited(free))),
         backends,
-    }
-}
-
-/// What to change so that training fits `free` bytes: a smaller micro-batch first, since accumulation
-/// keeps the result the same, then shorter sequences, then a smaller model.
-fn advice(model: &ModelConfig, shape: TrainingShape, free: u64) -> String {
-    let fits = |shape| training(&model.decoder, shape).peak_bytes <= free;
-    for batch_size in (1..shape.batch_size).rev() {
-        let gradient_accumulation = shape.gradient_accumulation * shape.batch_size.div_ceil(batch_size);
-        if fits(TrainingShape { batch_size, gradient_accumulation, ..shape }) {
-            return format!(
-                "`--batch-size {batch_size} --gradient-accumulation {gradient_accumulation}` fits"
-            );
-        }
-    }
-    let mut shorter = TrainingShape { batch_size: 1, ..shape };
-    while shorter.seq_length > 32 {
-        shorter.seq_length /= 2;
-        if fits(shorter) {
-            return format!("`--batch-size 1 --seq-length {}` fits", shorter.seq_length);
-        }
-    }
-    "no batch of this model fits; take a smaller `hidden_size` or fewer `num_hidden_layers`".to_owned()
+    })
 }
 
 fn page(estimate: &Estimate) -> String {

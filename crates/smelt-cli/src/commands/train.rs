@@ -16,6 +16,7 @@ use crate::error::CliError;
 use crate::folders::RUN_CONFIG;
 use crate::hub::localize;
 use crate::model_source::weights_folder;
+use crate::quantity::ByteSize;
 use crate::resolve::{FlagSetting, Sources, resolve, run_folder};
 use crate::training::{Start, train};
 
@@ -105,6 +106,9 @@ pub struct TrainSettings {
     /// Run each block again for its gradients instead of keeping what it computed: less memory, more time
     #[arg(long)]
     pub gradient_checkpointing: bool,
+    /// Refuse to start if training would take more memory
+    #[arg(long, value_name = "SIZE")]
+    pub memory_limit: Option<ByteSize>,
     /// Number format of the computation
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
@@ -218,7 +222,7 @@ impl TrainSettings {
 
     /// The flags that were given, as keys of the config.
     pub fn given(&self) -> Vec<FlagSetting> {
-        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 21] = [
+        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 22] = [
             ("--method", "train", "method", self.method.map(json)),
             ("--batch-size", "train", "batch_size", self.batch_size.map(json)),
             ("--seq-length", "train", "seq_length", self.seq_length.map(json)),
@@ -241,6 +245,7 @@ impl TrainSettings {
                 "gradient_checkpointing",
                 self.gradient_checkpointing.then(|| json(true)),
             ),
+            ("--memory-limit", "train", "memory_limit", self.memory_limit.map(json)),
             ("--precision", "train", "precision", self.precision.map(json)),
             ("--eval-interval", "train", "eval_interval", self.eval_interval.map(json)),
             ("--save-interval", "checkpoint", "save_interval", self.save_interval.map(json)),

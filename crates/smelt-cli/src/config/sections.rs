@@ -11,6 +11,7 @@ use smelt_model::adapter::{LayerIndices, ModuleNames};
 use smelt_train::LrSchedule;
 
 use super::model::ModelSection;
+use crate::quantity::ByteSize;
 
 /// Everything that decides a run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -119,6 +120,9 @@ pub struct TrainSection {
     pub gradient_accumulation_steps: usize,
     /// Keep only what enters each block, and run blocks again for their gradients: less memory, more time.
     pub gradient_checkpointing: bool,
+    /// Memory that training may take at its peak; a run that would take more is refused at the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<ByteSize>,
     /// Seed of the initial weights, the order of the data, and dropout.
     pub seed: u64,
     /// Steps between evaluations.
@@ -147,6 +151,7 @@ impl Default for TrainSection {
             max_grad_norm: 1.0,
             gradient_accumulation_steps: 1,
             gradient_checkpointing: false,
+            memory_limit: None,
             seed: 42,
             eval_interval: 100,
             eval_batches: 20,

@@ -9,6 +9,7 @@ mod config;
 mod folder;
 mod mlx;
 mod rules;
+mod size;
 
 pub use config::{ADAPTER_CONFIG_FILE, AdapterBias, AdapterConfig, LayerIndices, ModuleNames};
 pub use folder::{ADAPTER_WEIGHTS_FILE, Adapter, adapter_files, save_adapter};

@@ -2,7 +2,8 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor, module};
+use burn::tensor::{Int, Tensor};
+use smelt_backend::Kernels;
 
 use super::{computed, parameter};
 
@@ -22,8 +23,11 @@ impl<B: Backend> Embedding<B> {
     /// `ids` `[batch, seq]` -> `[batch, seq, features]`.
     ///
     /// Ids must be in the table: some backends read past it silently, so callers check on the host.
-    pub fn forward(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
-        computed(module::embedding(self.weight.val(), ids))
+    pub fn forward(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3>
+    where
+        B: Kernels,
+    {
+        computed(Kernels::embedding(self.weight.val(), ids))
     }
 
     /// The vectors of `count` consecutive ids from `first`: `[1, count, features]`.

@@ -4,7 +4,7 @@ use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
 use super::simd::vectorized;
-use super::values;
+use super::{into_contiguous, values};
 use crate::kernels::{AdamWState, AdamWStep};
 
 /// Elements a thread takes at a time.
@@ -16,12 +16,12 @@ pub(super) fn step(
     state: AdamWState<Flex>,
     step: &AdamWStep,
 ) -> (FlexTensor, AdamWState<Flex>) {
-    let mut parameter = parameter.to_contiguous();
-    let mut first = state.first_moment.to_contiguous();
-    let mut second = state.second_moment.to_contiguous();
-    let gradient = gradient.to_contiguous();
+    let mut parameter = into_contiguous(parameter);
+    let mut first = into_contiguous(state.first_moment);
+    let mut second = into_contiguous(state.second_moment);
+    let gradient = into_contiguous(gradient);
     let numbers = Numbers::of(step);
-    // `storage_mut` works in place: nobody else holds a parameter between steps.
+    // In place, unless somebody holds a tensor, such as a checkpoint that is being written: then in a copy.
     parameter
         .storage_mut::<f32>()
         .par_chunks_mut(CHUNK)

@@ -7,6 +7,7 @@
 mod activation;
 mod adamw;
 mod attention;
+mod embedding;
 mod gated;
 mod half_precision;
 mod layer_norm;
@@ -72,6 +73,17 @@ impl Kernels for Flex {
             return kernels::linear::plain_backward(x, weight, grad, needed);
         }
         linear::backward(x, weight, grad, needed)
+    }
+
+    fn embedding_backward(
+        weight: Tensor<Self, 2>,
+        ids: Tensor<Self, 2, Int>,
+        grad: Tensor<Self, 3>,
+    ) -> Tensor<Self, 2> {
+        if !all_f32([&weight]) || !all_f32([&grad]) {
+            return kernels::embedding::plain_backward(weight, ids, grad);
+        }
+        embedding::backward(weight.dims(), ids, grad)
     }
 
     fn layer_norm(
@@ -227,6 +239,11 @@ fn flex<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
 /// The storage of a tensor, copied into row-major order if it is a view of another kind.
 fn contiguous<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
     flex(tensor).to_contiguous()
+}
+
+/// In row-major order; a tensor that already is stays the only owner of its storage, if it was.
+fn into_contiguous(tensor: FlexTensor) -> FlexTensor {
+    tensor.to_contiguous()
 }
 
 /// Values of a row-major tensor.

@@ -8,7 +8,7 @@ use burn::tensor::backend::Backend;
 use crate::backends::{Driver, with_driver};
 use crate::probe::quietly;
 use crate::self_test::SelfTest;
-use crate::{BackendError, Name, dispatch, in_build};
+use crate::{BackendError, Kernels, Name, Precision, dispatch, in_build};
 
 /// What is asked of a backend.
 #[derive(Debug, Clone)]
@@ -17,13 +17,20 @@ pub struct Request {
     pub name: Option<Name>,
     /// Memory the work will need.
     pub required_bytes: Option<u64>,
+    /// The number format that training will compute in.
+    pub precision: Precision,
     /// The order in which `auto` tries backends.
     pub preference: Vec<Name>,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Self { name: None, required_bytes: None, preference: Name::PREFERENCE.to_vec() }
+        Self {
+            name: None,
+            required_bytes: None,
+            precision: Precision::F32,
+            preference: Name::PREFERENCE.to_vec(),
+        }
     }
 }
 
@@ -34,6 +41,8 @@ pub enum Reason {
     NotInBuild,
     /// The machine has no device for it, in the driver's words.
     NoDevice(String),
+    /// It does not train in this number format.
+    Precision(Precision),
     /// Its device is emulated on the CPU, which `auto` passes over.
     Software(String),
     /// The work does not fit its memory.
@@ -52,6 +61,7 @@ impl fmt::Display for Reason {
         match self {
             Reason::NotInBuild => f.write_str("not in this build"),
             Reason::NoDevice(why) => f.write_str(why),
+            Reason::Precision(precision) => write!(f, "does not train in {precision}"),
             Reason::Software(device) => write!(f, "{device} is emulated on the CPU"),
             Reason::TooSmall { required_bytes, available_bytes } => {
                 let gigabytes = |bytes: u64| bytes as f64 / 1e9;
@@ -98,7 +108,7 @@ impl fmt::Display for Selection {
 /// [`BackendError::NoneLeft`] for `auto`.
 pub fn select(request: &Request) -> Result<Selection, BackendError> {
     if let Some(name) = request.name {
-        return match examine(name, request.required_bytes, Software::Accepted) {
+        return match examine(name, request, Software::Accepted) {
             Ok(device) => Ok(Selection { name, device, rejected: Vec::new() }),
             Err(Reason::NotInBuild) => Err(BackendError::NotInBuild { name }),
             Err(reason) => Err(BackendError::Unusable { name, reason }),
@@ -106,7 +116,7 @@ pub fn select(request: &Request) -> Result<Selection, BackendError> {
     }
     let mut rejected = Vec::new();
     for &name in &request.preference {
-        match examine(name, request.required_bytes, Software::Refused) {
+        match examine(name, request, Software::Refused) {
             Ok(device) => return Ok(Selection { name, device, rejected }),
             Err(reason) => rejected.push((name, reason)),
         }
@@ -122,21 +132,30 @@ enum Software {
 }
 
 /// The device of a backend that can serve.
-fn examine(name: Name, required_bytes: Option<u64>, software: Software) -> Result<String, Reason> {
+fn examine(name: Name, request: &Request, software: Software) -> Result<String, Reason> {
     if !in_build().contains(&name) {
         return Err(Reason::NotInBuild);
+    }
+    if !trains_in(name, request.precision) {
+        return Err(Reason::Precision(request.precision));
     }
     let facts = device_facts(name).map_err(Reason::NoDevice)?;
     if facts.software && software == Software::Refused {
         return Err(Reason::Software(facts.description));
     }
-    if let (Some(required_bytes), Some(available_bytes)) = (required_bytes, facts.memory_available_bytes)
+    if let (Some(required_bytes), Some(available_bytes)) =
+        (request.required_bytes, facts.memory_available_bytes)
         && required_bytes > available_bytes
     {
         return Err(Reason::TooSmall { required_bytes, available_bytes });
     }
     self_test(name).map_err(Reason::SelfTest)?;
     Ok(facts.description)
+}
+
+/// Whether the backend called `name` is in this build and trains in `precision`.
+pub fn trains_in(name: Name, precision: Precision) -> bool {
+    with_driver!(name, D => <D as Driver>::Backend::trains_in(precision), else false)
 }
 
 /// What a driver tells of its device.

@@ -1,6 +1,6 @@
 //! Selection of a backend: named, automatic, refused.
 
-use smelt_backend::{BackendError, Name, Reason, Request, in_build, select, survey};
+use smelt_backend::{BackendError, Name, Precision, Reason, Request, in_build, select, survey, trains_in};
 
 #[test]
 fn auto_takes_the_first_that_serves_and_says_why_not_the_others() {
@@ -52,5 +52,24 @@ fn the_survey_covers_every_backend_and_the_build_passes_its_self_test() {
             assert_eq!(report.self_test, Some(true), "{:?}", report.reason);
             assert!(report.memory_total_bytes.is_some_and(|bytes| bytes > 1 << 28));
         }
+    }
+}
+
+#[test]
+fn a_backend_that_does_not_train_in_16_bits_says_so() {
+    for name in in_build() {
+        let request = Request { name: Some(name), precision: Precision::Bf16, ..Request::default() };
+        match select(&request) {
+            Err(BackendError::Unusable { reason: Reason::Precision(Precision::Bf16), .. }) => {
+                assert!(!trains_in(name, Precision::Bf16));
+                assert!(trains_in(name, Precision::F32));
+            }
+            Ok(_) => assert!(trains_in(name, Precision::Bf16)),
+            // No device.
+            Err(_) => {}
+        }
+    }
+    if let Ok(selection) = select(&Request { precision: Precision::F16, ..Request::default() }) {
+        assert!(trains_in(selection.name, Precision::F16), "`auto` passes over those that cannot");
     }
 }

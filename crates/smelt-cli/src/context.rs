@@ -1,6 +1,6 @@
 //! What every command gets: how to speak, when to stop, where to compute.
 
-use smelt_backend::{Name, Request, Selection, select};
+use smelt_backend::{Name, Precision, Request, Selection, select};
 
 use crate::arguments::GlobalOptions;
 use crate::config::BackendSection;
@@ -61,10 +61,22 @@ impl Context {
 /// # Errors
 /// [`CliError::Backend`] if the one that was named, or every one, cannot serve.
 pub fn select_backend(section: &BackendSection, required_bytes: Option<u64>) -> Result<Selection, CliError> {
+    select_to_train(section, required_bytes, Precision::F32)
+}
+
+/// As [`select_backend`], for training in `precision`.
+///
+/// # Errors
+/// As there.
+pub fn select_to_train(
+    section: &BackendSection,
+    required_bytes: Option<u64>,
+    precision: Precision,
+) -> Result<Selection, CliError> {
     let name = (section.name != "auto").then(|| section.name.parse()).transpose()?;
     let mut preference =
         section.preference.iter().map(|name| name.parse()).collect::<Result<Vec<Name>, _>>()?;
     let rest: Vec<Name> = Name::PREFERENCE.into_iter().filter(|name| !preference.contains(name)).collect();
     preference.extend(rest);
-    Ok(select(&Request { name, required_bytes, preference })?)
+    Ok(select(&Request { name, required_bytes, precision, preference })?)
 }

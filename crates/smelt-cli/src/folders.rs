@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use smelt_model::CONFIG_FILE;
 use smelt_model::weights::write_atomic;
 use smelt_text::{CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
-use smelt_train::{CHECKPOINTS, Checkpoints, METRICS_FILE, TENSORBOARD};
+use smelt_train::{AVERAGE, CHECKPOINTS, Checkpoints, METRICS_FILE, TENSORBOARD};
 
 use crate::config::RunConfig;
 use crate::error::CliError;
@@ -35,7 +35,8 @@ pub const TOKENIZER_FILES: [&str; 7] = [
     "merges.txt",
 ];
 
-/// The model folder that `path` means: itself, or the newest checkpoint of a run.
+/// The model folder that `path` means: itself, or the best checkpoint of a run that keeps it, or the newest one.
+/// Of a checkpoint with a moving average of its weights, a run stands for the average.
 ///
 /// # Errors
 /// [`CliError::NoModel`] if it is neither, [`CliError::Io`] if there is no such folder.
@@ -44,7 +45,16 @@ pub fn model_folder(path: &Path) -> Result<PathBuf, CliError> {
         return Ok(path.to_owned());
     }
     fs::read_dir(path).map_err(|source| CliError::Io { action: "read", path: path.to_owned(), source })?;
-    Checkpoints::new(path, Vec::new()).newest().ok_or_else(|| CliError::NoModel { folder: path.to_owned() })
+    let checkpoints = Checkpoints::new(path, Vec::new());
+    let checkpoint = checkpoints.best().or_else(|| checkpoints.newest());
+    let checkpoint = checkpoint.ok_or_else(|| CliError::NoModel { folder: path.to_owned() })?;
+    Ok(deployed(checkpoint))
+}
+
+/// What a checkpoint is for: the average of its weights, where there is one.
+pub fn deployed(checkpoint: PathBuf) -> PathBuf {
+    let average = checkpoint.join(AVERAGE);
+    if average.is_dir() { average } else { checkpoint }
 }
 
 /// Copies what belongs to the tokenizer in `from`.

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::io;
 
-use smelt_backend::{BackendError, in_build};
+use smelt_backend::{BackendError, Reason, in_build, trains_in};
 use smelt_data::DataError;
 use smelt_data::hub::HubError;
 use smelt_generate::GenerateError;
@@ -60,6 +60,16 @@ fn of_backend(error: &BackendError) -> String {
         BackendError::NotInBuild { name } => {
             let others = in_build().into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(" or ");
             format!("rebuild with `cargo run --release --features {name} -- ...`, or use {others}")
+        }
+        BackendError::Unusable { reason: Reason::Precision(precision), .. } => {
+            let able: Vec<String> = in_build()
+                .into_iter()
+                .filter(|name| trains_in(*name, *precision))
+                .map(|name| format!("`--backend {name}`"))
+                .collect();
+            let able =
+                if able.is_empty() { String::new() } else { format!("use {}, or ", able.join(" or ")) };
+            format!("{able}train with `--precision f32`")
         }
         BackendError::Unusable { .. } => {
             "`smelt backends` shows what works here; `auto` falls back".to_owned()
@@ -147,7 +157,10 @@ fn of_training(error: &TrainError) -> Option<String> {
         }
         TrainError::Conflict { .. } => "a run continues on the same model and data; start anew with another `--output`".to_owned(),
         TrainError::NonFinite { .. } => {
-            "a lower `--learning-rate` or a longer `--warmup-steps` helps; `--resume auto` continues before it".to_owned()
+            "a lower `--learning-rate` or a longer `--warmup-steps` helps; `--resume auto` continues before it, and `--set train.non_finite=skip` passes over such steps".to_owned()
+        }
+        TrainError::NothingToValidate { .. } => {
+            "give `valid.jsonl` or more text, or leave the setting out".to_owned()
         }
         TrainError::Io { path, .. } if path.ends_with("trainer_state.json") && !path.exists() => {
             "the folder is a model, not a checkpoint of a run; start from it with `--model`".to_owned()

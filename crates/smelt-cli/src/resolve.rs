@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use smelt_train::OptimizerKind;
 
 use crate::config::{ConfigError, Origin, RunConfig, Settings};
 use crate::quickstart;
@@ -100,7 +101,24 @@ fn fit_quick_start(settings: &mut Settings) -> Result<(), ConfigError> {
         let positions = positions.max(typed.train.seq_length as u64);
         settings.set("model", "max_position_embeddings", positions.into(), Origin::BuiltIn)?;
     }
+    leave_rates_to(typed.train.optimizer, settings);
     Ok(())
+}
+
+/// The rates of the quick start are for AdamW; optimizers that want others have their usual ones.
+fn leave_rates_to(optimizer: OptimizerKind, settings: &mut Settings) {
+    let rates = |optimizer: OptimizerKind| {
+        let usual = optimizer.defaults();
+        (usual.learning_rate, usual.weight_decay)
+    };
+    if rates(optimizer) == rates(OptimizerKind::Adamw) {
+        return;
+    }
+    for key in ["learning_rate", "weight_decay"] {
+        if settings.origin("train", key) == Origin::BuiltIn {
+            settings.unset("train", key);
+        }
+    }
 }
 
 /// Names the folder of the run after its data, or after its config file.
@@ -179,6 +197,17 @@ mod tests {
         assert_eq!(config.model.shape["max_position_embeddings"], 1024);
         let sets = ["train.max_steps=20".to_owned(), "train.warmup_steps=30".to_owned()];
         assert!(resolve(&Sources { sets: &sets, ..Sources::default() }).is_err());
+    }
+
+    #[test]
+    fn the_rates_of_the_quick_start_are_for_adamw() {
+        let rates = |sets: &[&str]| {
+            let train = resolved(sets, Vec::new()).train_config();
+            (train.learning_rate, train.weight_decay)
+        };
+        assert_eq!(rates(&["train.optimizer=adamw_8bit"]), (2e-3, 0.1));
+        assert_eq!(rates(&["train.optimizer=lion"]), (1e-4, 0.3));
+        assert_eq!(rates(&["train.optimizer=lion", "train.learning_rate=0.01"]), (0.01, 0.3));
     }
 
     #[test]

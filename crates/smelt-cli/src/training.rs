@@ -13,12 +13,12 @@ use smelt_model::weights::Checkpoint as WeightFiles;
 use smelt_model::{AdapterConfig, Decoder, ModelConfig, load, load_for_training};
 use smelt_text::Tokenizer;
 use smelt_train::{
-    Base, Checkpoints, Data, Evaluation, MetricsLog, Observer, Outcome, Sample, StepReport, TrainConfig,
-    Trainer, TrainerState,
+    Base, Best, Checkpoints, Data, Evaluation, MetricsLog, Observer, Outcome, Sample, SkippedStep,
+    StepReport, TrainConfig, Trainer, TrainerState,
 };
 
 use crate::config::{Method, RunConfig, check_context};
-use crate::context::select_backend;
+use crate::context::select_to_train;
 use crate::dataset::{find_data, prepare_data};
 use crate::error::CliError;
 use crate::folders::{RUN_CONFIG, TOKENIZER_FILES, model_folder, remove_run, write_run_config};
@@ -59,6 +59,8 @@ pub enum TrainEvent<'a> {
         /// Training speed since the last report.
         tokens_per_second: f64,
     },
+    /// A step was skipped because it was not finite.
+    Skipped(&'a SkippedStep),
     /// The model was evaluated.
     Evaluated {
         /// After this many steps.
@@ -112,6 +114,10 @@ pub struct TrainSummary {
     pub evaluation: Option<Evaluation>,
     /// It was stopped before its last step.
     pub interrupted: bool,
+    /// It ended before its last step because the validation loss fell no more.
+    pub stopped_early: bool,
+    /// The lowest validation loss.
+    pub best: Option<Best>,
     /// It was finished before this process began.
     pub finished_before: bool,
 }
@@ -188,6 +194,8 @@ pub fn train(
         steps: outcome.steps,
         evaluation: outcome.evaluation,
         interrupted: outcome.interrupted,
+        stopped_early: outcome.stopped_early,
+        best: outcome.best,
         finished_before: false,
     })
 }
@@ -196,7 +204,8 @@ pub fn train(
 fn fitting_backend(config: &RunConfig, model: &ModelConfig) -> Result<(MemoryPlan, Selection), CliError> {
     let plan = MemoryPlan::new(config, model, Some(&config.backend.name))?;
     plan.check(limit(config))?;
-    let selection = select_backend(&config.backend, Some(plan.estimate().peak_bytes));
+    let required_bytes = Some(plan.estimate().peak_bytes);
+    let selection = select_to_train(&config.backend, required_bytes, config.train.precision);
     let selection = selection.map_err(|error| plan.explain(error))?;
     Ok((plan, selection))
 }
@@ -243,6 +252,8 @@ fn already_finished(
         steps: state.step,
         evaluation: None,
         interrupted: false,
+        stopped_early: false,
+        best: state.progress.best,
         finished_before: true,
     }))
 }
@@ -379,6 +390,10 @@ impl<B: Kernels> Events<'_, B> {
 impl<B: Kernels> Observer<B> for Events<'_, B> {
     fn stepped(&mut self, report: &StepReport, tokens_per_second: f64) {
         self.tell(TrainEvent::Stepped { report: *report, tokens_per_second });
+    }
+
+    fn skipped(&mut self, skipped: &SkippedStep) {
+        self.tell(TrainEvent::Skipped(skipped));
     }
 
     fn evaluated(&mut self, _model: &Decoder<B>, step: u64, evaluation: &Evaluation) {

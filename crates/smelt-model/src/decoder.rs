@@ -6,7 +6,7 @@
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
-use smelt_backend::kernels::{CrossEntropyOptions, Head, soft_cap};
+use smelt_backend::kernels::{CrossEntropyLoss, CrossEntropyOptions, Head, soft_cap};
 use smelt_backend::{Kernels, float_tensor, int_tensor};
 
 use crate::blocks::{Block, DropoutStream, Embedding, Linear, Norm, Pass, Rotary, Routing, dropout};
@@ -168,20 +168,21 @@ impl<B: Kernels> Decoder<B> {
         soft_cap(logits, self.config.head.softcap).reshape([batch, seq, self.config.vocab_size])
     }
 
-    /// `sum token_weights * negative log-likelihood of targets` in nats, of shape `[1]`.
+    /// `sum token_weights * negative log-likelihood of targets` in nats, and the same with the z-loss of
+    /// `options`.
     ///
     /// `hidden` `[batch, seq, hidden_size]`, as [`Decoder::hidden`] returns it; `targets` and `token_weights`
-    /// `[batch * seq]`. Logits exist for `chunk_tokens` positions at a time.
+    /// `[batch * seq]`. Logits are soft-capped as the model's are, whatever `options` say.
     pub fn cross_entropy(
         &self,
         hidden: Tensor<B, 3>,
         targets: Tensor<B, 1, Int>,
         token_weights: Tensor<B, 1>,
-        chunk_tokens: usize,
-    ) -> Tensor<B, 1> {
+        options: CrossEntropyOptions,
+    ) -> CrossEntropyLoss<B> {
         let [batch, seq, features] = hidden.dims();
         let hidden = hidden.reshape([batch * seq, features]);
-        let options = CrossEntropyOptions { chunk_tokens, softcap: self.config.head.softcap };
+        let options = CrossEntropyOptions { softcap: self.config.head.softcap, ..options };
         Kernels::linear_cross_entropy(hidden, self.head(), targets, token_weights, options)
     }
 

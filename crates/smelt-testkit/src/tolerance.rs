@@ -22,6 +22,11 @@ pub enum Tolerance {
     GradientNorm,
     /// Logits after twenty training steps, absolute.
     TrainedLogits,
+    /// Parameters and state after twenty steps of an optimizer in f32, absolute.
+    OptimizerStep,
+    /// The same, where the reference rounds an iteration to bf16: twenty updates of at most 0.013 per element,
+    /// each off by a few units of bf16 (1/256).
+    MuonInBf16,
 }
 
 impl Tolerance {
@@ -35,6 +40,8 @@ impl Tolerance {
             Self::LastTrainingLoss => 2e-3,
             Self::GradientNorm => 2e-3,
             Self::TrainedLogits => 2e-2,
+            Self::OptimizerStep => 2e-6,
+            Self::MuonInBf16 => 1e-3,
         }
     }
 }

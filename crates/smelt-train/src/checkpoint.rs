@@ -14,12 +14,17 @@ use smelt_backend::Kernels;
 use smelt_model::weights::{SaveOptions, TensorFileWriter, UnwrittenFiles, model_files, write_atomic};
 use smelt_model::{Adapter, AdapterConfig, Decoder, ModelConfig, adapter_files};
 
-use crate::optimizer::AdamW;
-use crate::{TrainConfig, TrainError, Trainer};
+use crate::optimizer::Optimizer;
+use crate::{Best, Progress, TrainConfig, TrainError, Trainer};
 
 /// Folder of the checkpoints in the folder of a run.
 pub const CHECKPOINTS: &str = "checkpoints";
 
+/// Folder of the moving average of the weights in a checkpoint: a model folder of its own.
+pub const AVERAGE: &str = "ema";
+
+/// Says which checkpoint had the lowest validation loss.
+const BEST_FILE: &str = "best.json";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "trainer_state.json";
 const STATE_VERSION: u32 = 1;
@@ -34,6 +39,9 @@ pub struct TrainerState {
     pub version: u32,
     /// Optimizer steps done.
     pub step: u64,
+    /// What the policies of the run remember.
+    #[serde(flatten)]
+    pub progress: Progress,
     /// Fingerprint of the training data.
     pub data: String,
     /// The settings of the run.
@@ -97,14 +105,26 @@ impl Checkpoints {
         self.list().pop()
     }
 
-    /// Writes a checkpoint, then deletes all but the newest that are to be kept.
+    /// The checkpoint with the lowest validation loss, where the run keeps it.
+    pub fn best(&self) -> Option<PathBuf> {
+        let text = fs::read(self.folder.join(BEST_FILE)).ok()?;
+        let best: Best = serde_json::from_slice(&text).ok()?;
+        Some(self.of_step(best.step)).filter(|path| path.is_dir())
+    }
+
+    fn of_step(&self, step: u64) -> PathBuf {
+        self.folder.join(format!("step-{step:08}"))
+    }
+
+    /// Writes a checkpoint, then deletes all but the newest that are to be kept and, with `keep_best`, the best.
     ///
     /// # Errors
     /// [`TrainError::Io`] or [`TrainError::Model`], for example on a full disk; earlier checkpoints are
     /// then untouched.
     pub fn write(&self, snapshot: Snapshot) -> Result<PathBuf, TrainError> {
-        let (name, keep_last) = (format!("step-{:08}", snapshot.step), snapshot.keep_last);
-        let (partial, target) = (self.folder.join(format!("{PARTIAL_PREFIX}{name}")), self.folder.join(name));
+        let (config, progress) = (snapshot.state.config.clone(), snapshot.state.progress.clone());
+        let partial = self.folder.join(format!("{PARTIAL_PREFIX}step-{:08}", snapshot.state.step));
+        let target = self.of_step(snapshot.state.step);
         self.remove_partial()?;
         fs::create_dir_all(&partial).map_err(TrainError::io("create", &partial))?;
         let written = snapshot.write(&self.companions, &partial).and_then(|()| replace(&partial, &target));
@@ -113,10 +133,27 @@ impl Checkpoints {
             let _ = fs::remove_dir_all(&partial);
             return Err(error);
         }
-        for old in self.list().iter().rev().skip(keep_last.max(1)) {
-            fs::remove_dir_all(old).map_err(TrainError::io("delete", old))?;
+        self.mark_best(&config, &progress)?;
+        let best = self.best();
+        let old = self.list().into_iter().rev().skip(config.keep_last.max(1));
+        for old in old.filter(|old| Some(old) != best.as_ref()) {
+            fs::remove_dir_all(&old).map_err(TrainError::io("delete", &old))?;
         }
         Ok(target)
+    }
+
+    /// Notes the best checkpoint of the run, if it is to be kept.
+    fn mark_best(&self, config: &TrainConfig, progress: &Progress) -> Result<(), TrainError> {
+        let path = self.folder.join(BEST_FILE);
+        let best = progress.best.filter(|best| config.keep_best && self.of_step(best.step).is_dir());
+        match best {
+            Some(best) => {
+                let text = serde_json::to_string(&best).expect("the best is plain data");
+                write_atomic(&path, |file| writeln!(file, "{text}")).map_err(TrainError::io("write", &path))
+            }
+            None if path.exists() => fs::remove_file(&path).map_err(TrainError::io("delete", &path)),
+            None => Ok(()),
+        }
     }
 
     /// Deletes what a killed save left.
@@ -132,10 +169,10 @@ impl Checkpoints {
 
 /// A run as it stands after a step.
 pub struct Snapshot {
-    step: u64,
-    keep_last: usize,
     /// The model, or the adapter that is trained on it.
     model: UnwrittenFiles,
+    /// The same with the moving average of the weights.
+    average: Option<UnwrittenFiles>,
     optimizer: TensorFileWriter<'static>,
     state: TrainerState,
 }
@@ -144,20 +181,26 @@ impl Snapshot {
     /// Bytes that are taken while it is written and training goes on: copies of what training changes
     /// meanwhile, or of all where a device must be read at once.
     pub fn bytes(&self) -> u64 {
-        self.model.bytes() + self.optimizer.bytes()
+        let average = self.average.as_ref().map_or(0, UnwrittenFiles::bytes);
+        self.model.bytes() + average + self.optimizer.bytes()
     }
 
     /// The same, independent of the device.
     pub(crate) fn fetched(self) -> Self {
-        Self { model: self.model.fetched(), optimizer: self.optimizer.fetched(), ..self }
+        let average = self.average.map(UnwrittenFiles::fetched);
+        Self { model: self.model.fetched(), average, optimizer: self.optimizer.fetched(), ..self }
     }
 
     fn write(self, companions: &[PathBuf], folder: &Path) -> Result<(), TrainError> {
         self.model.write(folder)?;
         self.optimizer.write(&folder.join(OPTIMIZER_FILE))?;
-        for companion in companions {
-            copy_into(companion, folder)?;
+        let average = self.average.map(|average| (average, folder.join(AVERAGE)));
+        if let Some((average, folder)) = average {
+            fs::create_dir_all(&folder).map_err(TrainError::io("create", &folder))?;
+            average.write(&folder)?;
+            companions.iter().try_for_each(|companion| copy_into(companion, &folder))?;
         }
+        companions.iter().try_for_each(|companion| copy_into(companion, folder))?;
         let path = folder.join(STATE_FILE);
         let text = serde_json::to_string_pretty(&self.state).expect("the state is plain data");
         write_atomic(&path, |file| writeln!(file, "{text}")).map_err(TrainError::io("write", &path))
@@ -202,18 +245,27 @@ impl<B: Kernels> Trainer<B> {
     /// # Errors
     /// [`TrainError::Model`] if the adapter in training is not that of its settings.
     pub fn snapshot(&self, data: &str) -> Result<Snapshot, TrainError> {
-        let (config, model) = (&self.model_config, self.model());
-        let model = match &self.adapter {
-            Some(adapter) => adapter_files(config, &model, adapter)?,
-            None => model_files(config, &model, SaveOptions::default()),
-        };
-        let (step, data, config, base) = (self.step, data.to_owned(), self.config.clone(), self.base.clone());
+        let average = self.averaged_model().map(|average| self.files(&average)).transpose()?;
         Ok(Snapshot {
-            step,
-            keep_last: config.keep_last,
-            model,
+            model: self.files(&self.model())?,
+            average,
             optimizer: self.optimizer.file(),
-            state: TrainerState { version: STATE_VERSION, step, data, config, base },
+            state: TrainerState {
+                version: STATE_VERSION,
+                step: self.step,
+                progress: self.progress.clone(),
+                data: data.to_owned(),
+                config: self.config.clone(),
+                base: self.base.clone(),
+            },
+        })
+    }
+
+    /// The files of what is trained of `model`.
+    fn files(&self, model: &Decoder<B>) -> Result<UnwrittenFiles, TrainError> {
+        Ok(match &self.adapter {
+            Some(adapter) => adapter_files(&self.model_config, model, adapter)?,
+            None => model_files(&self.model_config, model, SaveOptions::default()),
         })
     }
 
@@ -229,13 +281,13 @@ impl<B: Kernels> Trainer<B> {
         data: &str,
         device: B::Device,
     ) -> Result<Self, TrainError> {
-        let step = check(checkpoint, &config, data)?.step;
+        let state = check(checkpoint, &config, data)?;
         let (saved, model) = smelt_model::load_for_training::<B>(checkpoint, &device)?;
         if saved.decoder != model_config.decoder {
             let describe = |config: &ModelConfig| config.to_json().to_string();
             return Err(conflict(checkpoint, "model", describe(&saved), describe(model_config)));
         }
-        Trainer::new(config, saved, model, device)?.at(checkpoint, step)
+        Trainer::new(config, saved, model, device)?.at(checkpoint, state)
     }
 
     /// Continues the run of `checkpoint` exactly, which trained an adapter of `adapter`'s settings on `base`.
@@ -264,15 +316,30 @@ impl<B: Kernels> Trainer<B> {
         let model = model.with_adapter(&base.config, &saved)?;
         let mut trainer = Trainer::with_adapter(config, base.config, adapter, model, device)?;
         trainer.base = Some(base.fingerprint);
-        trainer.at(checkpoint, state.step)
+        trainer.at(checkpoint, state)
     }
 
-    /// As the run was when `checkpoint` was written, after `step` steps.
-    fn at(mut self, checkpoint: &Path, step: u64) -> Result<Self, TrainError> {
+    /// As the run was when `checkpoint` was written with `state`.
+    fn at(mut self, checkpoint: &Path, state: TrainerState) -> Result<Self, TrainError> {
         let parameters = self.trained_parameters();
-        self.optimizer = AdamW::load(&checkpoint.join(OPTIMIZER_FILE), &parameters, &self.device)?;
-        self.step = step;
+        let file = checkpoint.join(OPTIMIZER_FILE);
+        self.optimizer = Optimizer::load(&self.config, &file, &parameters, &self.device)?;
+        if self.average.is_some() {
+            let saved = self.saved_average(&checkpoint.join(AVERAGE))?;
+            self.restore_average(&saved);
+        }
+        self.step = state.step;
+        self.progress = state.progress;
         Ok(self)
+    }
+
+    /// The model with the moving average of its weights that lies in `folder`.
+    fn saved_average(&self, folder: &Path) -> Result<Decoder<B>, TrainError> {
+        if self.adapter.is_none() {
+            return Ok(smelt_model::load_for_training::<B>(folder, &self.device)?.1);
+        }
+        let adapter = Adapter::open(folder, &self.model_config.family.names)?;
+        Ok(self.model().with_adapter(&self.model_config, &adapter)?)
     }
 }
 

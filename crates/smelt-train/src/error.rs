@@ -75,6 +75,12 @@ pub enum TrainError {
         /// The optimizer step, from 1.
         step: u64,
     },
+    /// There is nothing to validate on.
+    #[error("`{key}` judges by the validation loss, and there is nothing to validate on")]
+    NothingToValidate {
+        /// The setting.
+        key: &'static str,
+    },
     /// A sequence is longer than the model's context.
     #[error("`seq_length` is {seq_length}, the model's context `{key}` is {context}")]
     TooLong {

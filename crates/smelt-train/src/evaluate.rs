@@ -33,7 +33,7 @@ pub fn evaluate<B: Kernels>(
     for batch in batches {
         let count = counted(&batch);
         if count > 0.0 {
-            let micro_batch = MicroBatch { batch: &batch, scale: 1.0 / count, dropout: None };
+            let micro_batch = MicroBatch { batch: &batch, scale: 1.0 / count, z_loss: 0.0, dropout: None };
             sum += count * scoped(|| loss(model, micro_batch, device));
             tokens += count;
         }

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use burn_autodiff::Autodiff;
-use smelt_backend::kernels::CrossEntropyOptions;
+use smelt_backend::kernels::{CrossEntropyLoss, CrossEntropyOptions};
 use smelt_backend::profile::phase;
 use smelt_backend::{Kernels, float_tensor, int_tensor, scalar};
 use smelt_data::TokenBatch;
@@ -16,8 +16,10 @@ use crate::gradients::Gradients;
 pub(crate) struct MicroBatch<'a> {
     /// What it holds.
     pub batch: &'a TokenBatch,
-    /// 1 over the tokens that the whole effective batch counts.
+    /// 1 over the tokens that the whole effective batch counts, times the loss scale of f16.
     pub scale: f64,
+    /// Coefficient of the z-loss.
+    pub z_loss: f64,
     /// Training's dropout.
     pub dropout: Option<DropoutStream>,
 }
@@ -34,9 +36,9 @@ impl MicroBatch<'_> {
         }
     }
 
-    /// Sum over the batch of `scale * loss_mask * negative log-likelihood`, of shape `[1]`; `hidden` is what
-    /// leaves the final norm.
-    pub fn likelihood<B: Kernels>(&self, model: &Decoder<B>, hidden: Tensor<B, 3>) -> Tensor<B, 1> {
+    /// Sum over the batch of `scale * loss_mask * negative log-likelihood`, and the same with the z-loss; `hidden`
+    /// is what leaves the final norm.
+    pub fn cross_entropy<B: Kernels>(&self, model: &Decoder<B>, hidden: Tensor<B, 3>) -> CrossEntropyLoss<B> {
         let (device, tokens) = (hidden.device(), self.batch.input_ids.len());
         let weight = |weight: &f32| (f64::from(*weight) * self.scale) as f32;
         let weights = self.batch.loss_mask.iter().map(weight).collect();
@@ -44,7 +46,7 @@ impl MicroBatch<'_> {
             hidden,
             int_tensor(&self.batch.targets, [tokens], &device),
             float_tensor(weights, [tokens], &device),
-            CrossEntropyOptions::default().chunk_tokens,
+            CrossEntropyOptions { z_loss: self.z_loss, ..CrossEntropyOptions::default() },
         )
     }
 
@@ -55,22 +57,21 @@ impl MicroBatch<'_> {
     }
 }
 
-/// The loss of a batch, and what training minimises.
-struct Loss<B: Kernels> {
-    /// As [`MicroBatch::likelihood`].
-    likelihood: Tensor<B, 1>,
-    /// The same, with the load-balancing loss of a model with experts.
-    objective: Tensor<B, 1>,
-}
-
-fn forward<B: Kernels>(model: &Decoder<B>, micro_batch: MicroBatch<'_>, device: &B::Device) -> Loss<B> {
+/// The loss of a batch and, as its objective, what training minimises: with the z-loss, and the load-balancing
+/// loss of a model with experts.
+fn forward<B: Kernels>(
+    model: &Decoder<B>,
+    micro_batch: MicroBatch<'_>,
+    device: &B::Device,
+) -> CrossEntropyLoss<B> {
     let (hidden, routings) = phase("forward", || model.hidden_and_routing(micro_batch.input(device)));
-    let likelihood = phase("loss", || micro_batch.likelihood(model, hidden));
-    let objective = match micro_batch.balance(model).filter(|_| !routings.is_empty()) {
-        Some(factor) => likelihood.clone() + load_balancing_loss(&routings) * factor,
-        None => likelihood.clone(),
-    };
-    Loss { likelihood, objective }
+    let loss = phase("loss", || micro_batch.cross_entropy(model, hidden));
+    match micro_batch.balance(model).filter(|_| !routings.is_empty()) {
+        Some(factor) => {
+            CrossEntropyLoss { objective: loss.objective + load_balancing_loss(&routings) * factor, ..loss }
+        }
+        None => loss,
+    }
 }
 
 /// The loss of `model` on a batch, in nats times its `scale`.
@@ -85,7 +86,7 @@ pub(crate) fn backward<B: Kernels>(
     gradients: &mut Gradients<B>,
     device: &B::Device,
 ) -> f64 {
-    let Loss { likelihood, objective } = forward(model, micro_batch, device);
+    let CrossEntropyLoss { likelihood, objective } = forward(model, micro_batch, device);
     let loss = phase("loss", || scalar(likelihood.inner()));
     phase("backward", || gradients.add(model, objective.backward()));
     loss

@@ -33,9 +33,9 @@ pub(crate) fn backward_by_block<B: Kernels>(
 
     let output = entering(output, lowest < head(model));
     let hidden = model.norm.forward(output.clone());
-    let likelihood = phase("loss", || micro_batch.likelihood(model, unflat(hidden, &pass)));
-    let loss = phase("loss", || scalar(likelihood.clone().inner()));
-    let mut seed = differentiated(likelihood, &output, model, gradients);
+    let loss = phase("loss", || micro_batch.cross_entropy(model, unflat(hidden, &pass)));
+    let mut seed = differentiated(loss.objective, &output, model, gradients);
+    let loss = phase("loss", || scalar(loss.likelihood.inner()));
     drop(output);
     for layer in (0..model.layers.len()).rev() {
         let Some(gradient) = seed else { break };
@@ -218,7 +218,12 @@ mod tests {
         let mut gradients = Gradients::of(model, names);
         let loss = (0..micro_batches).map(|seed| {
             let dropout = Some(DropoutStream::new(seed));
-            backward(model, MicroBatch { batch: &batch, scale: 0.025, dropout }, &mut gradients, device)
+            backward(
+                model,
+                MicroBatch { batch: &batch, scale: 0.025, z_loss: 1e-3, dropout },
+                &mut gradients,
+                device,
+            )
         });
         let loss = loss.sum();
         gradients.check_complete().expect("every parameter has its gradient");

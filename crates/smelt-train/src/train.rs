@@ -10,7 +10,10 @@ use smelt_model::Decoder;
 
 use crate::checkpoint_writer::CheckpointWriter;
 use crate::meter::Meter;
-use crate::{Checkpoints, Evaluation, MetricsLog, Record, Sample, StepReport, TrainError, Trainer};
+use crate::{
+    Best, Checkpoints, Evaluation, MetricsLog, Record, Sample, SkippedStep, StepReport, TrainConfig,
+    TrainError, Trainer,
+};
 
 /// What a run trains and validates on.
 pub struct Data {
@@ -26,6 +29,9 @@ pub struct Data {
 pub trait Observer<B: Kernels> {
     /// After every step.
     fn stepped(&mut self, _report: &StepReport, _tokens_per_second: f64) {}
+
+    /// After every step that was skipped because it was not finite.
+    fn skipped(&mut self, _skipped: &SkippedStep) {}
 
     /// After every evaluation.
     fn evaluated(&mut self, _model: &Decoder<B>, _step: u64, _evaluation: &Evaluation) {}
@@ -56,10 +62,14 @@ pub struct Outcome {
     pub steps: u64,
     /// The observer stopped it before `max_steps`.
     pub interrupted: bool,
+    /// Patience with the validation loss ran out before `max_steps`.
+    pub stopped_early: bool,
     /// The last validation loss of this process.
     pub evaluation: Option<Evaluation>,
     /// The last checkpoint.
     pub checkpoint: Option<PathBuf>,
+    /// The lowest validation loss.
+    pub best: Option<Best>,
 }
 
 /// Trains until `max_steps`, evaluating, saving to `checkpoints` and writing to `log`.
@@ -75,39 +85,50 @@ pub fn train<B: Kernels>(
 ) -> Result<Outcome, TrainError> {
     let config = trainer.config().clone();
     let first = trainer.steps();
+    require_validation(&config, data)?;
     let mut meter = Meter::new(log.peak_tokens_per_second());
     let mut evaluation = None;
     let mut writer = CheckpointWriter::new(checkpoints, B::is_read_by_any_thread(&trainer.device));
     loop {
         let step = trainer.steps();
         let last = step >= config.max_steps;
-        let stop = last || observer.should_stop();
-        if step > first {
-            if last || step.is_multiple_of(config.eval_interval) {
-                evaluation = phase("evaluate", || evaluated(trainer, data, &mut log, observer))?;
+        let mut best = false;
+        if step > first && (last || step.is_multiple_of(config.eval_interval)) {
+            evaluation = phase("evaluate", || evaluated(trainer, data, &mut log, observer))?;
+            best = evaluation.is_some_and(|evaluation| trainer.validated(&evaluation)) && config.keep_best;
+        }
+        let finished = last || trainer.stops_early();
+        let stop = finished || observer.should_stop();
+        if step > first && (finished || !stop) && observer.wants_samples(step) {
+            for sample in phase("sample", || observer.samples(&trainer.best_model(), step)) {
+                log.write(&Record::Sample(sample))?;
             }
-            if (last || !stop) && observer.wants_samples(step) {
-                for sample in phase("sample", || observer.samples(&trainer.model(), step)) {
-                    log.write(&Record::Sample(sample))?;
-                }
-            }
-            if stop || step.is_multiple_of(config.save_interval) {
-                tell_saved(observer, phase("save", || writer.wait())?);
-                let snapshot = phase("save", || trainer.snapshot(&data.fingerprint))?;
-                tell_saved(observer, phase("save", || writer.begin(snapshot))?);
-            }
+        }
+        if step > first && (stop || best || step.is_multiple_of(config.save_interval)) {
+            tell_saved(observer, phase("save", || writer.wait())?);
+            let snapshot = phase("save", || trainer.snapshot(&data.fingerprint))?;
+            tell_saved(observer, phase("save", || writer.begin(snapshot))?);
         }
         tell_saved(observer, if stop { writer.wait()? } else { writer.finished()? });
         if stop {
-            let checkpoint = checkpoints.newest();
-            return Ok(Outcome { steps: step, interrupted: !last, evaluation, checkpoint });
+            let (checkpoint, best) = (checkpoints.newest(), trainer.progress().best);
+            let (interrupted, stopped_early) = (!finished, finished && !last);
+            return Ok(Outcome { steps: step, interrupted, stopped_early, evaluation, checkpoint, best });
         }
 
         // ---- one step: batch -> forward -> loss -> backward -> accumulate -> clip -> optimizer -> report
         meter.start_step();
         let micro_batches =
             phase("data", || effective_batch(data, step, config.gradient_accumulation_steps))?;
-        let report = trainer.step(&micro_batches)?;
+        let report = match trainer.step(&micro_batches) {
+            Ok(report) => report,
+            Err(fault) => {
+                let skipped = trainer.skip(fault)?;
+                observer.skipped(&skipped);
+                log.write(&Record::Skipped(skipped))?;
+                continue;
+            }
+        };
         meter.end_step(&report);
         // ----
 
@@ -131,6 +152,18 @@ fn effective_batch(data: &Data, step: u64, accumulation: usize) -> Result<Vec<To
     (first..first + accumulation as u64).map(|index| Ok(data.train.batch(index)?)).collect()
 }
 
+/// What judges by the validation loss needs one.
+fn require_validation(config: &TrainConfig, data: &Data) -> Result<(), TrainError> {
+    let keys = [
+        ("keep_best", config.keep_best),
+        ("early_stopping_patience", config.early_stopping_patience.is_some()),
+    ];
+    match keys.into_iter().find(|(_, asked)| *asked) {
+        Some((key, _)) if data.validation.is_none() => Err(TrainError::NothingToValidate { key }),
+        _ => Ok(()),
+    }
+}
+
 fn evaluated<B: Kernels>(
     trainer: &Trainer<B>,
     data: &Data,
@@ -141,6 +174,6 @@ fn evaluated<B: Kernels>(
     let Some(evaluation) = batches.and_then(|batches| trainer.evaluate(batches)) else { return Ok(None) };
     let step = trainer.steps();
     log.write(&Record::Validation { step, evaluation, perplexity: evaluation.perplexity() })?;
-    observer.evaluated(&trainer.model(), step, &evaluation);
+    observer.evaluated(&trainer.best_model(), step, &evaluation);
     Ok(Some(evaluation))
 }

@@ -4,17 +4,20 @@ use burn::module::{AutodiffModule, Param};
 use burn::tensor::Tensor;
 use burn_autodiff::Autodiff;
 use serde::{Deserialize, Serialize};
-use smelt_backend::kernels::AdamWStep;
 use smelt_backend::profile::phase;
 use smelt_backend::{Kernels, scoped};
 use smelt_data::{TokenBatch, derive_seed};
-use smelt_model::{AdapterConfig, Decoder, DropoutStream, ModelConfig, ParameterInfo, ParameterVisitor};
+use smelt_model::{
+    AdapterConfig, Decoder, DropoutStream, ModelConfig, NameMap, ParameterInfo, ParameterVisitor,
+};
 
+use crate::average::Average;
 use crate::gradients::{Gradients, ParameterNorm};
 use crate::loss::{self, MicroBatch, counted};
-use crate::optimizer::AdamW;
+use crate::master_weights::MasterWeights;
+use crate::optimizer::{Optimizer, Step};
 use crate::schedule::learning_rate;
-use crate::{Base, Evaluation, TrainConfig, TrainError, evaluate, recompute};
+use crate::{Base, Evaluation, Progress, SkippedStep, TrainConfig, TrainError, evaluate, recompute};
 
 /// What one step did.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -29,6 +32,9 @@ pub struct StepReport {
     pub learning_rate: f64,
     /// Positions computed.
     pub tokens: usize,
+    /// The loss scale of the step, in f16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f64>,
 }
 
 /// A model in training.
@@ -41,8 +47,11 @@ pub struct Trainer<B: Kernels> {
     pub(crate) base: Option<String>,
     /// `None` only inside a step, while the optimizer owns the parameters.
     model: Option<Decoder<Autodiff<B>>>,
-    pub(crate) optimizer: AdamW<B>,
+    masters: MasterWeights<B>,
+    pub(crate) optimizer: Optimizer<B>,
+    pub(crate) average: Option<Average<B>>,
     pub(crate) step: u64,
+    pub(crate) progress: Progress,
     pub(crate) device: B::Device,
 }
 
@@ -102,15 +111,21 @@ impl<B: Kernels> Trainer<B> {
             let key = "max_position_embeddings";
             return Err(TrainError::TooLong { seq_length: config.seq_length, key, context });
         }
-        let model = Some(model);
+        let names = &model_config.family.names;
+        let average = config.ema_decay.map(|_| Average::of(&model, names));
+        let (masters, model) = MasterWeights::take(config.precision, model, names);
+        let (optimizer, progress) = (Optimizer::new(&config), Progress::new(&config));
         Ok(Self {
             config,
             model_config,
             adapter,
             base: None,
-            model,
-            optimizer: AdamW::new(),
+            model: Some(model),
+            masters,
+            optimizer,
+            average,
             step: 0,
+            progress,
             device,
         })
     }
@@ -132,11 +147,30 @@ impl<B: Kernels> Trainer<B> {
         &self.config
     }
 
-    /// The model for inference, sharing the parameters.
+    /// What the policies of the run remember.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The model for inference, sharing the parameters, in f32 whatever the precision of training.
     ///
     /// Drop it before the next step: a shared parameter cannot be updated in place.
     pub fn model(&self) -> Decoder<B> {
-        self.trained().valid()
+        self.masters.put_into(self.trained().valid(), self.names())
+    }
+
+    /// The model with the moving average of its weights, where one is kept.
+    pub fn averaged_model(&self) -> Option<Decoder<B>> {
+        self.average.as_ref().map(|average| average.put_into(self.trained().valid(), self.names()))
+    }
+
+    /// What validates and samples: the average where one is kept, or the model.
+    pub fn best_model(&self) -> Decoder<B> {
+        self.averaged_model().unwrap_or_else(|| self.model())
+    }
+
+    fn names(&self) -> &NameMap {
+        &self.model_config.family.names
     }
 
     fn trained(&self) -> &Decoder<Autodiff<B>> {
@@ -146,27 +180,76 @@ impl<B: Kernels> Trainer<B> {
     /// One optimizer step on the micro-batches of an effective batch, which weigh by their tokens.
     ///
     /// # Errors
-    /// [`TrainError::NonFinite`], [`TrainError::NoGradient`], [`TrainError::NothingToLearn`]; the model is
-    /// then as it was.
+    /// [`TrainError::NonFinite`], which [`Trainer::skip`] may pass over, [`TrainError::NoGradient`],
+    /// [`TrainError::NothingToLearn`]; the model is then as it was.
     pub fn step(&mut self, micro_batches: &[TokenBatch]) -> Result<StepReport, TrainError> {
         scoped(|| self.unscoped_step(micro_batches))
     }
 
     fn unscoped_step(&mut self, micro_batches: &[TokenBatch]) -> Result<StepReport, TrainError> {
         let (loss, gradients) = self.gradients(micro_batches)?;
-        let grad_norm = phase("clip", || gradients.global_norm());
+        let loss_scale = self.progress.scale();
+        let grad_norm = phase("clip", || gradients.global_norm()) / loss_scale;
         self.check_finite(loss, grad_norm, &gradients)?;
 
         let learning_rate = learning_rate(&self.config, self.step);
-        let update = self.update(learning_rate, grad_norm);
+        let gradient_scale = self.clipping(grad_norm) / loss_scale;
+        // Skipped steps moved nothing, so that bias corrections do not count them.
+        let number = self.step - self.progress.skipped_steps + 1;
         let model = self.model.take().expect("the model is there between steps");
         let names = &self.model_config.family.names;
-        let step = || self.optimizer.step(model, names, gradients, update, &self.config);
+        let numbers = Step { learning_rate, number, gradient_scale };
+        let step = || self.optimizer.step(model, &mut self.masters, names, gradients, numbers);
         self.model = Some(phase("optimizer", step));
+        phase("average", || self.follow(number));
         self.step += 1;
 
         let tokens = micro_batches.iter().map(|batch| batch.input_ids.len()).sum();
-        Ok(StepReport { step: self.step, loss, grad_norm, learning_rate, tokens })
+        let loss_scale = self.progress.loss_scale.map(|_| loss_scale);
+        self.progress.updated(&self.config);
+        Ok(StepReport { step: self.step, loss, grad_norm, learning_rate, tokens, loss_scale })
+    }
+
+    /// Lets the moving average follow update `number`.
+    fn follow(&mut self, number: u64) {
+        if let (Some(mut average), Some(decay)) = (self.average.take(), self.config.ema_decay) {
+            average.follow(&self.model(), self.names(), decay, number);
+            self.average = Some(average);
+        }
+    }
+
+    /// Passes over a step that failed with `fault`, if it was not finite and the policy allows it: the next one
+    /// has other data and, in f16, half the loss scale.
+    ///
+    /// # Errors
+    /// `fault` itself otherwise.
+    pub fn skip(&mut self, fault: TrainError) -> Result<SkippedStep, TrainError> {
+        if !matches!(fault, TrainError::NonFinite { .. }) || !self.progress.may_skip(&self.config) {
+            return Err(fault);
+        }
+        let TrainError::NonFinite { what, value, .. } = fault else { return Err(fault) };
+        self.step += 1;
+        self.progress.skipped();
+        let loss_scale = self.progress.loss_scale.map(|scale| scale.scale);
+        let consecutive = self.progress.consecutive_skipped_steps;
+        Ok(SkippedStep { step: self.step, what, value, consecutive, loss_scale })
+    }
+
+    /// Goes on from the moving average in `model`.
+    pub(crate) fn restore_average(&mut self, model: &Decoder<B>) {
+        if let Some(average) = &mut self.average {
+            average.restore(model, &self.model_config.family.names);
+        }
+    }
+
+    /// Takes note of what an evaluation of the present step found; true if it is the best so far.
+    pub(crate) fn validated(&mut self, evaluation: &Evaluation) -> bool {
+        self.progress.validated(self.step, evaluation.loss, &self.config)
+    }
+
+    /// Patience with the validation loss has run out.
+    pub fn stops_early(&self) -> bool {
+        self.progress.stops_early(&self.config)
     }
 
     /// Norm of each parameter's gradient on an effective batch, after clipping; changes nothing.
@@ -175,15 +258,16 @@ impl<B: Kernels> Trainer<B> {
     /// As [`Trainer::step`].
     pub fn gradient_norms(&self, micro_batches: &[TokenBatch]) -> Result<Vec<ParameterNorm>, TrainError> {
         let (_, gradients) = self.gradients(micro_batches)?;
-        let scale = self.update(0.0, gradients.global_norm()).gradient_scale;
+        let loss_scale = self.progress.scale();
+        let scale = self.clipping(gradients.global_norm() / loss_scale) / loss_scale;
         let mut norms = gradients.norms();
         norms.iter_mut().for_each(|entry| entry.norm *= scale);
         Ok(norms)
     }
 
-    /// The validation loss; `None` if no token counts.
+    /// The validation loss of [`Trainer::best_model`]; `None` if no token counts.
     pub fn evaluate(&self, batches: impl IntoIterator<Item = TokenBatch>) -> Option<Evaluation> {
-        evaluate(&self.model(), batches, &self.device)
+        evaluate(&self.best_model(), batches, &self.device)
     }
 
     /// batch -> forward -> loss -> backward -> accumulate
@@ -196,32 +280,25 @@ impl<B: Kernels> Trainer<B> {
             true => recompute::backward_by_block,
             false => loss::backward,
         };
+        let (loss_scale, z_loss) = (self.progress.scale(), self.config.z_loss);
         let model = self.trained();
         let mut loss = 0.0;
         let mut gradients = Gradients::of(model, &self.model_config.family.names);
         for (index, batch) in micro_batches.iter().enumerate() {
             let seed = derive_seed(derive_seed(self.config.seed, self.step), index as u64);
             let dropout = Some(DropoutStream::new(seed));
-            let micro_batch = MicroBatch { batch, scale: 1.0 / total, dropout };
-            loss += backward(model, micro_batch, &mut gradients, &self.device);
+            let micro_batch = MicroBatch { batch, scale: loss_scale / total, z_loss, dropout };
+            loss += backward(model, micro_batch, &mut gradients, &self.device) / loss_scale;
         }
         gradients.check_complete()?;
         Ok((loss, gradients))
     }
 
-    fn update(&self, learning_rate: f64, grad_norm: f64) -> AdamWStep {
+    /// What gradients of `grad_norm` are multiplied by.
+    fn clipping(&self, grad_norm: f64) -> f64 {
         let limit = self.config.max_grad_norm;
         // The small term is PyTorch's `clip_grad_norm_`.
-        let gradient_scale = if limit > 0.0 { (limit / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
-        AdamWStep {
-            learning_rate,
-            beta1: self.config.adam_beta1,
-            beta2: self.config.adam_beta2,
-            epsilon: self.config.adam_epsilon,
-            weight_decay: self.config.weight_decay,
-            number: self.step + 1,
-            gradient_scale,
-        }
+        if limit > 0.0 { (limit / (grad_norm + 1e-6)).min(1.0) } else { 1.0 }
     }
 
     fn check_finite(&self, loss: f64, grad_norm: f64, gradients: &Gradients<B>) -> Result<(), TrainError> {

@@ -15,8 +15,8 @@ use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
 use super::{
-    Activation, AttentionOptions, CrossEntropyOptions, Head, Kernels, RotaryStyle, activation, attention,
-    cross_entropy, dropout, embedding, layer_norm, linear, rms_norm, rotary,
+    Activation, AttentionOptions, CrossEntropyLoss, CrossEntropyOptions, Head, Kernels, RotaryStyle,
+    activation, attention, cross_entropy, dropout, embedding, layer_norm, linear, rms_norm, rotary,
 };
 use crate::profile;
 
@@ -101,7 +101,8 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn linear(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>) -> Tensor<Self, 2> {
         let _span = profile::forward("linear");
         let (x, weight) = (float(x), float(weight));
-        let (inner_x, inner_weight) = (inner::<B, C, 2>(&x), inner::<B, C, 2>(&weight));
+        let inner_weight = inner::<B, C, 2>(&weight);
+        let inner_x = linear::operand(inner::<B, C, 2>(&x), &inner_weight, weight.is_tracked());
         let saved = (inner_x.clone(), inner_weight.clone());
         match bias.map(float) {
             Some(bias) => {
@@ -205,7 +206,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         targets: Tensor<Self, 1, Int>,
         token_weights: Tensor<Self, 1>,
         options: CrossEntropyOptions,
-    ) -> Tensor<Self, 1> {
+    ) -> CrossEntropyLoss<Self> {
         let _span = profile::forward("linear_cross_entropy");
         let (hidden, weight, bias) = (float(hidden), float(head.weight), head.bias.map(float));
         let needed =
@@ -218,13 +219,17 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
             options,
             needed,
         );
-        match bias {
+        let CrossEntropyLoss { likelihood, objective } = loss;
+        let objective = match bias {
             Some(bias) => {
                 let inputs = [&hidden, &weight, &bias];
-                record::<cross_entropy::WithBias, B, C, 3, 1>(inputs, loss, || gradients)
+                record::<cross_entropy::WithBias, B, C, 3, 1>(inputs, objective, || gradients)
             }
-            None => record::<cross_entropy::WithoutBias, B, C, 2, 1>([&hidden, &weight], loss, || gradients),
-        }
+            None => {
+                record::<cross_entropy::WithoutBias, B, C, 2, 1>([&hidden, &weight], objective, || gradients)
+            }
+        };
+        CrossEntropyLoss { likelihood: Tensor::from_inner(likelihood), objective }
     }
 
     fn dropout(x: Tensor<Self, 2>, probability: f64, seed: u64) -> Tensor<Self, 2> {

@@ -9,7 +9,7 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 use super::Kernels;
 use super::autodiff::{Operation, float, tensor};
-use super::linear::LinearGradients;
+use super::linear::{LinearGradients, operand};
 
 /// How [`Kernels::linear_cross_entropy`] divides its work.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,12 +18,24 @@ pub struct CrossEntropyOptions {
     pub chunk_tokens: usize,
     /// Logits become `softcap * tanh(logit / softcap)` (Gemma 2).
     pub softcap: Option<f64>,
+    /// Coefficient of the z-loss, `log(Z)^2` per token with `Z` the sum of the exponentials of its logits, which
+    /// keeps logits from drifting (Chowdhery et al. 2022, arXiv:2204.02311); 0 for none.
+    pub z_loss: f64,
 }
 
 impl Default for CrossEntropyOptions {
     fn default() -> Self {
-        Self { chunk_tokens: 1024, softcap: None }
+        Self { chunk_tokens: 1024, softcap: None, z_loss: 0.0 }
     }
+}
+
+/// What [`Kernels::linear_cross_entropy`] yields.
+#[derive(Debug, Clone)]
+pub struct CrossEntropyLoss<B: Kernels> {
+    /// Weighted sum of the negative log-likelihoods, `[1]`; a number to report, without a gradient.
+    pub likelihood: Tensor<B, 1>,
+    /// The same with the z-loss, `[1]`: what is minimised.
+    pub objective: Tensor<B, 1>,
 }
 
 /// Loss of one chunk of logits.
@@ -31,7 +43,9 @@ impl Default for CrossEntropyOptions {
 pub struct TokenLoss<B: Kernels> {
     /// Weighted sum of the negative log-likelihoods, `[1]`.
     pub sum: Tensor<B, 1>,
-    /// Its gradient for the logits, `[tokens, vocab]`, if asked for.
+    /// Weighted sum of the z-losses, `[1]`, if there is a coefficient.
+    pub z_loss: Option<Tensor<B, 1>>,
+    /// The gradient of both for the logits, `[tokens, vocab]`, if asked for.
     pub logits_gradient: Option<Tensor<B, 2>>,
 }
 
@@ -59,7 +73,7 @@ pub fn chunked<B: Kernels>(
     targets: Tensor<B, 1, Int>,
     token_weights: Tensor<B, 1>,
     options: CrossEntropyOptions,
-) -> Tensor<B, 1> {
+) -> CrossEntropyLoss<B> {
     chunked_with_gradients(hidden, head, targets, token_weights, options, [false; 3]).0
 }
 
@@ -71,22 +85,24 @@ pub(super) fn chunked_with_gradients<B: Kernels>(
     token_weights: Tensor<B, 1>,
     options: CrossEntropyOptions,
     needed: [bool; 3],
-) -> (Tensor<B, 1>, Gradients<B>) {
+) -> (CrossEntropyLoss<B>, Gradients<B>) {
     let [tokens, _] = hidden.dims();
     assert!(tokens > 0 && options.chunk_tokens > 0, "{tokens} tokens in chunks of {}", options.chunk_tokens);
     let with_gradient = needed.contains(&true);
-    let mut sum: Option<Tensor<B, 1>> = None;
+    let (mut sum, mut z_loss) = (None, None);
     let mut gradients = Gradients { hidden: Vec::new(), weight: None, bias: None };
     for start in (0..tokens).step_by(options.chunk_tokens) {
         let length = options.chunk_tokens.min(tokens - start);
         let rows = hidden.clone().narrow(0, start, length);
+        let rows = operand(rows, &head.weight, needed[1]);
         let logits = Kernels::linear(rows.clone(), head.weight.clone(), head.bias.clone());
         let logits = soft_cap(logits, options.softcap);
         let capped = options.softcap.filter(|_| with_gradient).map(|cap| (logits.clone(), cap));
         let chunk_targets = targets.clone().narrow(0, start, length);
         let chunk_weights = token_weights.clone().narrow(0, start, length);
-        let loss = B::token_loss(logits, chunk_targets, chunk_weights, with_gradient);
+        let loss = B::token_loss(logits, chunk_targets, chunk_weights, options.z_loss, with_gradient);
         sum = add(sum, Some(loss.sum));
+        z_loss = add(z_loss, loss.z_loss);
         if let Some(grad) = loss.logits_gradient {
             let grad = capped.map_or(grad.clone(), |(logits, cap)| {
                 let ratio = logits / cap;
@@ -95,7 +111,9 @@ pub(super) fn chunked_with_gradients<B: Kernels>(
             gradients.add(B::linear_backward(rows, head.weight.clone(), grad, needed));
         }
     }
-    (sum.expect("at least one chunk"), gradients)
+    let likelihood = sum.expect("at least one chunk");
+    let objective = add(Some(likelihood.clone()), z_loss).expect("the likelihood at least");
+    (CrossEntropyLoss { likelihood, objective }, gradients)
 }
 
 /// Gradients of the loss, those for the hidden states chunk by chunk.
@@ -140,21 +158,31 @@ pub fn plain<B: Kernels>(
     logits: Tensor<B, 2>,
     targets: Tensor<B, 1, Int>,
     token_weights: Tensor<B, 1>,
+    z_loss: f64,
     with_gradient: bool,
 ) -> TokenLoss<B> {
     let targets = targets.unsqueeze_dim::<2>(1);
     let token_weights = token_weights.unsqueeze_dim::<2>(1);
-    let shifted = logits.clone() - logits.max_dim(1);
+    let largest = logits.clone().max_dim(1);
+    let shifted = logits - largest.clone();
     let picked = shifted.clone().gather(1, targets.clone());
     let exponentials = shifted.exp();
     let total = exponentials.clone().sum_dim(1);
-    let losses = (total.clone().log() - picked) * token_weights.clone();
+    let log_total = total.clone().log();
+    let losses = (log_total.clone() - picked) * token_weights.clone();
+    let log_z = (z_loss != 0.0).then(|| log_total + largest);
     let logits_gradient = with_gradient.then(|| {
         let probabilities = exponentials / total;
+        let probabilities = match &log_z {
+            Some(log_z) => probabilities * (log_z.clone() * (2.0 * z_loss) + 1.0),
+            None => probabilities,
+        };
         let minus_one = token_weights.ones_like().neg();
-        probabilities.scatter(1, targets, minus_one, IndexingUpdateOp::Add) * token_weights
+        probabilities.scatter(1, targets, minus_one, IndexingUpdateOp::Add) * token_weights.clone()
     });
-    TokenLoss { sum: losses.sum_dim(0).squeeze_dim(1), logits_gradient }
+    let total = |losses: Tensor<B, 2>| losses.sum_dim(0).squeeze_dim(1);
+    let z_loss = log_z.map(|log_z| total(log_z.clone() * log_z * token_weights * z_loss));
+    TokenLoss { sum: total(losses), z_loss, logits_gradient }
 }
 
 /// `linear_cross_entropy` under autodiff: inputs `[hidden, weight, bias]`; keeps the finished gradients.

@@ -1,7 +1,7 @@
 //! Affine map with the weight in Hugging Face's orientation, `[out_features, in_features]`.
 
-use burn::tensor::Tensor;
 use burn::tensor::ops::FloatTensor;
+use burn::tensor::{DType, Tensor};
 
 use super::Kernels;
 use super::autodiff::{Operation, float, tensor};
@@ -19,7 +19,10 @@ pub struct LinearGradients<B: Kernels> {
 
 /// [`Kernels::linear`] in plain burn operations.
 pub fn plain<B: Kernels>(x: Tensor<B, 2>, weight: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
-    let y = x.matmul(weight.transpose());
+    let y = match weight.dtype() {
+        dtype @ (DType::BF16 | DType::F16) => x.cast(dtype).matmul(weight.transpose()).cast(DType::F32),
+        _ => x.matmul(weight.transpose()),
+    };
     match bias {
         Some(bias) => y + bias.unsqueeze(),
         None => y,
@@ -34,10 +37,27 @@ pub fn plain_backward<B: Kernels>(
     needed: [bool; 3],
 ) -> LinearGradients<B> {
     let [need_x, need_weight, need_bias] = needed;
+    let bias = need_bias.then(|| grad.clone().sum_dim(0).squeeze_dim(0));
+    if let dtype @ (DType::BF16 | DType::F16) = weight.dtype() {
+        let grad = grad.cast(dtype);
+        return LinearGradients {
+            x: need_x.then(|| grad.clone().matmul(weight).cast(DType::F32)),
+            weight: need_weight.then(|| grad.transpose().matmul(x.cast(dtype)).cast(DType::F32)),
+            bias,
+        };
+    }
     LinearGradients {
         x: need_x.then(|| grad.clone().matmul(weight)),
-        weight: need_weight.then(|| grad.clone().transpose().matmul(x)),
-        bias: need_bias.then(|| grad.sum_dim(0).squeeze_dim(0)),
+        weight: need_weight.then(|| grad.transpose().matmul(x)),
+        bias,
+    }
+}
+
+/// `x` as a product under autodiff takes it: rounded to the dtype of a weight that is trained in 16 bits.
+pub(super) fn operand<B: Kernels>(x: Tensor<B, 2>, weight: &Tensor<B, 2>, trained: bool) -> Tensor<B, 2> {
+    match weight.dtype() {
+        dtype @ (DType::BF16 | DType::F16) if trained => B::rounded(x, dtype),
+        _ => x,
     }
 }
 

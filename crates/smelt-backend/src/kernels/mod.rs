@@ -21,10 +21,12 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, Int, Tensor};
 
+use crate::Precision;
+
 pub use activation::Activation;
 pub use adamw::{AdamWState, AdamWStep};
 pub use attention::{AttentionGradients, AttentionOptions};
-pub use cross_entropy::{CrossEntropyOptions, Head, TokenLoss, soft_cap};
+pub use cross_entropy::{CrossEntropyLoss, CrossEntropyOptions, Head, TokenLoss, soft_cap};
 pub use layer_norm::LayerNormGradients;
 pub use linear::LinearGradients;
 pub use rms_norm::RmsNormGradients;
@@ -57,12 +59,28 @@ pub trait Kernels: Backend {
         false
     }
 
+    /// Training may hold matrices in `precision` ([`linear`](Kernels::linear) says what it computes then).
+    fn trains_in(precision: Precision) -> bool {
+        precision == Precision::F32
+    }
+
+    /// `x` in another dtype, each value rounded to the nearest.
+    fn rounded(x: Tensor<Self, 2>, dtype: DType) -> Tensor<Self, 2> {
+        x.cast(dtype)
+    }
+
     /// `x weight^T + bias`: `x` `[rows, in]`, `weight` `[out, in]`, `bias` `[out]` -> `[rows, out]`.
+    ///
+    /// The weight may be in bf16 or f16, and `x` then in the same dtype or in f32. Bias and result are in f32,
+    /// and sums are kept in f32 where the backend can. Under autodiff, a weight in 16 bits that is trained has
+    /// `x` rounded to its dtype, and so kept for the backward; a frozen one stands for its values.
     fn linear(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>) -> Tensor<Self, 2> {
         linear::plain(x, weight, bias)
     }
 
-    /// Gradients of [`linear`](Kernels::linear) for `[x, weight, bias]`, each only if `needed`.
+    /// Gradients of [`linear`](Kernels::linear) for `[x, weight, bias]`, each only if `needed`, and all in f32.
+    ///
+    /// `x` in 16 bits asks for products in 16 bits: `grad` is rounded to its dtype first.
     fn linear_backward(
         x: Tensor<Self, 2>,
         weight: Tensor<Self, 2>,
@@ -189,8 +207,8 @@ pub trait Kernels: Backend {
         attention::plain_backward(q, k, v, mask, output, grad, options)
     }
 
-    /// `sum_i token_weights[i] * -log softmax(logits[i])[targets[i]]`, of shape `[1]`, where
-    /// `logits = hidden weight^T + bias`, soft-capped if the options say so.
+    /// `sum_i token_weights[i] * -log softmax(logits[i])[targets[i]]`, where
+    /// `logits = hidden weight^T + bias`, soft-capped if the options say so, and the same with the z-loss.
     ///
     /// `hidden` `[tokens, hidden]`, `targets` and `token_weights` `[tokens]`.
     /// Logits exist for `options.chunk_tokens` positions at a time.
@@ -200,18 +218,20 @@ pub trait Kernels: Backend {
         targets: Tensor<Self, 1, Int>,
         token_weights: Tensor<Self, 1>,
         options: CrossEntropyOptions,
-    ) -> Tensor<Self, 1> {
+    ) -> CrossEntropyLoss<Self> {
         cross_entropy::chunked(hidden, head, targets, token_weights, options)
     }
 
-    /// Weighted cross-entropy of one chunk of logits `[tokens, vocab]`, with its gradient if `with_gradient`.
+    /// Weighted cross-entropy of one chunk of logits `[tokens, vocab]` and, if `z_loss` is not 0, the z-loss with
+    /// that coefficient; with the gradient of their sum if `with_gradient`.
     fn token_loss(
         logits: Tensor<Self, 2>,
         targets: Tensor<Self, 1, Int>,
         token_weights: Tensor<Self, 1>,
+        z_loss: f64,
         with_gradient: bool,
     ) -> TokenLoss<Self> {
-        cross_entropy::plain(logits, targets, token_weights, with_gradient)
+        cross_entropy::plain(logits, targets, token_weights, z_loss, with_gradient)
     }
 
     /// Sets each element to zero with `probability` and scales the rest by `1 / (1 - probability)`.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::report::{Reporter, View};
-use crate::config::{Method, Precision, RunConfig};
+use crate::config::{Method, RunConfig};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::folders::RUN_CONFIG;
@@ -88,6 +88,12 @@ pub struct TrainSettings {
     /// Highest learning rate
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub learning_rate: Option<f64>,
+    /// Course of the learning rate after the warm-up
+    #[arg(long, value_parser = ["linear", "cosine", "wsd", "constant"])]
+    pub lr_schedule: Option<String>,
+    /// What updates the weights
+    #[arg(long, value_parser = ["adamw", "adamw_8bit", "adafactor", "lion", "muon", "sgd"])]
+    pub optimizer: Option<String>,
     /// Micro-batches per optimizer step
     #[arg(long, value_name = "N")]
     pub gradient_accumulation: Option<usize>,
@@ -110,8 +116,8 @@ pub struct TrainSettings {
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<ByteSize>,
     /// Number format of the computation
-    #[arg(long, value_enum)]
-    pub precision: Option<Precision>,
+    #[arg(long, value_parser = ["f32", "bf16", "f16"])]
+    pub precision: Option<String>,
     /// Steps between evaluations
     #[arg(long, value_name = "N")]
     pub eval_interval: Option<u64>,
@@ -222,13 +228,15 @@ impl TrainSettings {
 
     /// The flags that were given, as keys of the config.
     pub fn given(&self) -> Vec<FlagSetting> {
-        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 22] = [
+        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 24] = [
             ("--method", "train", "method", self.method.map(json)),
             ("--batch-size", "train", "batch_size", self.batch_size.map(json)),
             ("--seq-length", "train", "seq_length", self.seq_length.map(json)),
             ("--max-steps", "train", "max_steps", self.max_steps.map(json)),
             ("--warmup-steps", "train", "warmup_steps", self.warmup_steps.map(json)),
             ("--learning-rate", "train", "learning_rate", self.learning_rate.map(json)),
+            ("--lr-schedule", "train", "lr_schedule", self.lr_schedule.as_ref().map(json)),
+            ("--optimizer", "train", "optimizer", self.optimizer.as_ref().map(json)),
             (
                 "--gradient-accumulation",
                 "train",
@@ -246,7 +254,7 @@ impl TrainSettings {
                 self.gradient_checkpointing.then(|| json(true)),
             ),
             ("--memory-limit", "train", "memory_limit", self.memory_limit.map(json)),
-            ("--precision", "train", "precision", self.precision.map(json)),
+            ("--precision", "train", "precision", self.precision.as_ref().map(json)),
             ("--eval-interval", "train", "eval_interval", self.eval_interval.map(json)),
             ("--save-interval", "checkpoint", "save_interval", self.save_interval.map(json)),
             ("--keep-last", "checkpoint", "keep_last", self.keep_last.map(json)),

@@ -6,10 +6,11 @@
 use std::fmt::Display;
 
 use smelt_backend::Name;
+use smelt_train::{LrSchedule, TrainConfig};
 
 use super::error::{BadValue, ConfigError};
 use super::model;
-use super::sections::{Method, Precision, RunConfig};
+use super::sections::{Method, RunConfig};
 use super::settings::Settings;
 
 /// Smallest vocabulary of a byte-level tokenizer: every byte and one end-of-text token.
@@ -116,11 +117,6 @@ impl Checker<'_> {
             let expected = "`full`, `lora` or `dora`: quantized bases are not supported yet".to_owned();
             return Err(self.fault("train", "method", "qlora", expected, Some("lora".to_owned())));
         }
-        if train.precision != Precision::F32 {
-            let found = format!("{:?}", train.precision).to_lowercase();
-            let expected = "`f32`: no backend trains in 16 bits yet".to_owned();
-            return Err(self.fault("train", "precision", found, expected, Some("f32".to_owned())));
-        }
         Ok(())
     }
 
@@ -145,21 +141,67 @@ impl Checker<'_> {
         self.at_least("train", "seq_length", train.seq_length, 2)?;
         self.at_least("train", "max_steps", train.max_steps, 1)?;
         self.at_least("train", "gradient_accumulation_steps", train.gradient_accumulation_steps, 1)?;
-        self.at_most("train", "warmup_steps", train.warmup_steps, train.max_steps, || {
-            format!("at most `max_steps`, {}", train.max_steps)
+        self.not_negative("train", "max_grad_norm", train.max_grad_norm)?;
+        let resolved = config.train_config();
+        self.schedule(config, &resolved)?;
+        self.optimizer(&resolved)?;
+        self.stability(&resolved)
+    }
+
+    fn schedule(&self, config: &RunConfig, resolved: &TrainConfig) -> Result<(), ConfigError> {
+        let train = &config.train;
+        let TrainConfig { max_steps, warmup_steps, learning_rate, .. } = *resolved;
+        self.at_most("train", "warmup_steps", warmup_steps, max_steps, || {
+            format!("at most `max_steps`, {max_steps}")
         })?;
-        self.positive("train", "learning_rate", train.learning_rate, 3e-4)?;
-        if let Some(lowest) = train.min_learning_rate {
-            self.not_negative("train", "min_learning_rate", lowest)?;
-            self.at_most("train", "min_learning_rate", lowest, train.learning_rate, || {
-                format!("at most `learning_rate`, {}", train.learning_rate)
-            })?;
+        let usual = train.optimizer.defaults().learning_rate;
+        self.positive("train", "learning_rate", learning_rate, usual)?;
+        self.not_negative("train", "min_learning_rate", resolved.min_learning_rate)?;
+        self.at_most("train", "min_learning_rate", resolved.min_learning_rate, learning_rate, || {
+            format!("at most `learning_rate`, {learning_rate}")
+        })?;
+        if train.decay_steps.is_some() && train.decay_ratio.is_some() {
+            return Err(ConfigError::Excluded {
+                origin: self.settings.origin("train", "decay_ratio"),
+                key: "train.decay_ratio".to_owned(),
+                other: "train.decay_steps".to_owned(),
+                hint: "both say how long `wsd` decays; leave one of them out".to_owned(),
+            });
         }
-        self.not_negative("train", "weight_decay", train.weight_decay)?;
-        self.below_one("train", "adam_beta1", train.adam_beta1)?;
-        self.below_one("train", "adam_beta2", train.adam_beta2)?;
-        self.positive("train", "adam_epsilon", train.adam_epsilon, 1e-8)?;
-        self.not_negative("train", "max_grad_norm", train.max_grad_norm)
+        if let Some(ratio) = train.decay_ratio {
+            self.not_negative("train", "decay_ratio", ratio)?;
+            self.at_most("train", "decay_ratio", ratio, 1.0, || "a part of the run, from 0 to 1".to_owned())?;
+        }
+        if resolved.lr_schedule != LrSchedule::Wsd || train.decay_steps.is_none() {
+            return Ok(());
+        }
+        let left = max_steps.saturating_sub(warmup_steps);
+        self.at_most("train", "decay_steps", resolved.decay_steps, left, || {
+            format!("at most the {left} steps after the warm-up")
+        })
+    }
+
+    fn optimizer(&self, resolved: &TrainConfig) -> Result<(), ConfigError> {
+        self.not_negative("train", "weight_decay", resolved.weight_decay)?;
+        self.below_one("train", "adam_beta1", resolved.adam_beta1)?;
+        self.below_one("train", "adam_beta2", resolved.adam_beta2)?;
+        self.positive("train", "adam_epsilon", resolved.adam_epsilon, 1e-8)?;
+        if let Some(rate) = resolved.adam_learning_rate {
+            self.positive("train", "adam_learning_rate", rate, resolved.learning_rate)?;
+        }
+        self.below_one("train", "momentum", resolved.momentum)
+    }
+
+    fn stability(&self, resolved: &TrainConfig) -> Result<(), ConfigError> {
+        self.not_negative("train", "z_loss", resolved.z_loss)?;
+        if let Some(decay) = resolved.ema_decay {
+            self.below_one("train", "ema_decay", decay)?;
+        }
+        self.at_least("train", "max_skipped_steps", resolved.max_skipped_steps, 1)?;
+        self.at_least("train", "early_stopping_patience", resolved.early_stopping_patience.unwrap_or(1), 1)?;
+        self.not_negative("train", "early_stopping_min_delta", resolved.early_stopping_min_delta)?;
+        self.positive("train", "loss_scale_init", resolved.loss_scale_init, 65536.0)?;
+        self.at_least("train", "loss_scale_growth_interval", resolved.loss_scale_growth_interval, 1)
     }
 
     fn intervals(&self, config: &RunConfig) -> Result<(), ConfigError> {
@@ -299,11 +341,17 @@ mod tests {
         assert_eq!(nearest("train: {batch_size: 0}"), "1");
         assert_eq!(nearest("train: {learning_rate: -1}"), "0.0003");
         assert_eq!(nearest("train: {adam_beta2: 1}"), "0.99");
+        assert_eq!(nearest("train: {momentum: 1}"), "0.99");
+        assert_eq!(nearest("train: {decay_ratio: 1.5}"), "1");
+        assert_eq!(nearest("train: {lr_schedule: wsd, max_steps: 10, warmup_steps: 4, decay_steps: 8}"), "6");
+        assert_eq!(nearest("train: {optimizer: lion, learning_rate: 0}"), "0.0001");
         assert_eq!(nearest("data: {val_split: 1.5}"), "0.5");
         assert_eq!(nearest("checkpoint: {keep_last: 0}"), "1");
         assert_eq!(nearest("backend: matel"), "metal");
         assert_eq!(nearest("backend: {preference: [cpu, ndaray]}"), "ndarray");
-        assert_eq!(nearest("train: {precision: bf16}"), "f32");
+        assert_eq!(nearest("train: {ema_decay: 1}"), "0.99");
+        assert_eq!(nearest("train: {early_stopping_patience: 0}"), "1");
+        assert_eq!(nearest("train: {loss_scale_init: 0}"), "65536");
         assert_eq!(nearest("train: {method: qlora}"), "lora");
         assert_eq!(nearest_in_shape("n_layers: 2", "n_layers: 0"), "1");
         assert_eq!(nearest_in_shape("n_layers: 2", "n_layers: 2, dropout: -0.1"), "0");

@@ -8,6 +8,7 @@ mod check;
 mod error;
 mod keys;
 mod model;
+mod resolved;
 mod sections;
 mod settings;
 mod yaml;
@@ -17,7 +18,7 @@ pub use error::{BadValue, ConfigError, Origin};
 pub use keys::{SECTIONS, keys};
 pub use model::ModelSection;
 pub use sections::{
-    AdapterSection, BackendSection, CheckpointSection, DataSection, LogSection, Method, Precision, RunConfig,
+    AdapterSection, BackendSection, CheckpointSection, DataSection, LogSection, Method, RunConfig,
     TrainSection,
 };
 pub use settings::Settings;
@@ -26,7 +27,6 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use smelt_model::AdapterConfig;
-use smelt_train::TrainConfig;
 
 use crate::quickstart;
 
@@ -53,34 +53,6 @@ impl RunConfig {
         let config = settings.typed()?;
         check::check(&config, settings)?;
         Ok(config)
-    }
-
-    /// The part of the config that the trainer reads.
-    pub fn train_config(&self) -> TrainConfig {
-        let train = &self.train;
-        TrainConfig {
-            batch_size: train.batch_size,
-            seq_length: train.seq_length,
-            max_steps: train.max_steps,
-            warmup_steps: train.warmup_steps,
-            learning_rate: train.learning_rate,
-            min_learning_rate: train.min_learning_rate.unwrap_or(train.learning_rate / 10.0),
-            lr_schedule: train.lr_schedule,
-            weight_decay: train.weight_decay,
-            decay_all_parameters: train.decay_all_parameters,
-            adam_beta1: train.adam_beta1,
-            adam_beta2: train.adam_beta2,
-            adam_epsilon: train.adam_epsilon,
-            max_grad_norm: train.max_grad_norm,
-            gradient_accumulation_steps: train.gradient_accumulation_steps,
-            gradient_checkpointing: train.gradient_checkpointing,
-            seed: train.seed,
-            eval_interval: train.eval_interval,
-            eval_batches: train.eval_batches,
-            save_interval: self.checkpoint.save_interval,
-            keep_last: self.checkpoint.keep_last,
-            log_interval: self.log.log_interval,
-        }
     }
 
     /// The adapter to train, where the method is to train one.
@@ -128,7 +100,9 @@ mod tests {
     #[test]
     fn yaml_written_is_read_back() {
         let mut config = RunConfig::default();
-        config.train.learning_rate = 1.25e-4;
+        config.train.learning_rate = Some(1.25e-4);
+        config.train.lr_schedule = smelt_train::LrSchedule::Wsd;
+        config.train.optimizer = smelt_train::OptimizerKind::Adamw8bit;
         config.train.min_learning_rate = Some(1e-12);
         config.data.paths = vec!["a b".into(), "c: \"d\"".into()];
         for (key, value) in

@@ -6,9 +6,10 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use smelt_backend::Precision;
 use smelt_model::AdapterConfig;
 use smelt_model::adapter::{LayerIndices, ModuleNames};
-use smelt_train::LrSchedule;
+use smelt_train::{DecayType, LrSchedule, MuonAdjustLrFn, NonFinitePolicy, OptimizerKind};
 
 use super::model::ModelSection;
 use crate::quantity::ByteSize;
@@ -87,8 +88,12 @@ impl Default for DataSection {
 pub struct TrainSection {
     /// What is trained.
     pub method: Method,
-    /// Number format of the computation.
+    /// Number format of matrix products; weights are updated in 32 bits whatever it is.
     pub precision: Precision,
+    /// The first loss scale of `f16`.
+    pub loss_scale_init: f64,
+    /// Steps without an overflow after which the loss scale doubles.
+    pub loss_scale_growth_interval: u64,
     /// Sequences per micro-batch.
     pub batch_size: usize,
     /// Tokens per sequence.
@@ -97,25 +102,66 @@ pub struct TrainSection {
     pub max_steps: u64,
     /// Steps over which the learning rate rises from zero.
     pub warmup_steps: u64,
-    /// Highest learning rate.
-    pub learning_rate: f64,
-    /// Learning rate at the end of the cosine; a tenth of `learning_rate` where it is left out.
+    /// Highest learning rate; the optimizer's usual one where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// Learning rate at the end of a schedule that falls; where it is left out, a tenth of `learning_rate` for
+    /// the cosine and 0 for the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_learning_rate: Option<f64>,
     /// Course of the learning rate after the warm-up.
     pub lr_schedule: LrSchedule,
-    /// Decoupled weight decay of AdamW.
-    pub weight_decay: f64,
+    /// Steps over which the learning rate falls at the end of `wsd`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decay_steps: Option<u64>,
+    /// The same, as a part of `max_steps`; a fifth where both are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decay_ratio: Option<f64>,
+    /// How it falls then.
+    pub decay_type: DecayType,
+    /// What updates the parameters.
+    pub optimizer: OptimizerKind,
+    /// Weight decay: decoupled from the gradient but with `sgd`; the optimizer's usual one where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
     /// Decay norms, biases and embeddings as well as matrices.
     pub decay_all_parameters: bool,
-    /// AdamW's first beta.
-    pub adam_beta1: f64,
-    /// AdamW's second beta.
-    pub adam_beta2: f64,
+    /// First beta of AdamW and Lion; the optimizer's usual one where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adam_beta1: Option<f64>,
+    /// Second beta of AdamW and Lion; the optimizer's usual one where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adam_beta2: Option<f64>,
     /// AdamW's epsilon.
     pub adam_epsilon: f64,
+    /// With `muon`, the highest learning rate of what AdamW updates; `learning_rate` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adam_learning_rate: Option<f64>,
+    /// Momentum of `sgd` and `muon`; the optimizer's usual one where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub momentum: Option<f64>,
+    /// Let `sgd` and `muon` look ahead by the momentum; `muon` does where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nesterov: Option<bool>,
+    /// How the learning rate of `muon` depends on the shape of a matrix.
+    pub muon_adjust_lr_fn: MuonAdjustLrFn,
     /// Largest global norm of the gradient; 0 leaves it as it is.
     pub max_grad_norm: f64,
+    /// Coefficient of the z-loss, which keeps logits from drifting; 0 for none.
+    pub z_loss: f64,
+    /// Decay of a moving average of the weights, which is then validated, sampled and saved besides; none is
+    /// kept where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema_decay: Option<f64>,
+    /// What to do about a loss or a gradient that is not finite.
+    pub non_finite: NonFinitePolicy,
+    /// Most steps skipped in a row.
+    pub max_skipped_steps: u64,
+    /// Evaluations without an improvement after which the run ends; it goes on where this is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_stopping_patience: Option<u64>,
+    /// By how much the validation loss must fall to count as an improvement.
+    pub early_stopping_min_delta: f64,
     /// Micro-batches per optimizer step.
     pub gradient_accumulation_steps: usize,
     /// Keep only what enters each block, and run blocks again for their gradients: less memory, more time.
@@ -136,19 +182,35 @@ impl Default for TrainSection {
         Self {
             method: Method::Full,
             precision: Precision::F32,
+            loss_scale_init: 65536.0,
+            loss_scale_growth_interval: 2000,
             batch_size: 8,
             seq_length: 256,
             max_steps: 1000,
             warmup_steps: 100,
-            learning_rate: 3e-4,
+            learning_rate: None,
             min_learning_rate: None,
             lr_schedule: LrSchedule::Cosine,
-            weight_decay: 0.1,
+            decay_steps: None,
+            decay_ratio: None,
+            decay_type: DecayType::OneMinusSqrt,
+            optimizer: OptimizerKind::Adamw,
+            weight_decay: None,
             decay_all_parameters: false,
-            adam_beta1: 0.9,
-            adam_beta2: 0.95,
+            adam_beta1: None,
+            adam_beta2: None,
             adam_epsilon: 1e-8,
+            adam_learning_rate: None,
+            momentum: None,
+            nesterov: None,
+            muon_adjust_lr_fn: MuonAdjustLrFn::MatchRmsAdamw,
             max_grad_norm: 1.0,
+            z_loss: 0.0,
+            ema_decay: None,
+            non_finite: NonFinitePolicy::Stop,
+            max_skipped_steps: 20,
+            early_stopping_patience: None,
+            early_stopping_min_delta: 0.0,
             gradient_accumulation_steps: 1,
             gradient_checkpointing: false,
             memory_limit: None,
@@ -214,18 +276,6 @@ pub enum Method {
     Qlora,
 }
 
-/// Number format of the computation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32 bits.
-    F32,
-    /// 16 bits with the range of `f32`.
-    Bf16,
-    /// 16 bits with more digits and less range.
-    F16,
-}
-
 /// Section `checkpoint`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -237,11 +287,13 @@ pub struct CheckpointSection {
     pub save_interval: u64,
     /// Checkpoints kept; older ones are deleted.
     pub keep_last: usize,
+    /// Save whenever the validation loss is the lowest so far, and keep that checkpoint besides the last ones.
+    pub keep_best: bool,
 }
 
 impl Default for CheckpointSection {
     fn default() -> Self {
-        Self { output_dir: None, save_interval: 500, keep_last: 2 }
+        Self { output_dir: None, save_interval: 500, keep_last: 2, keep_best: false }
     }
 }
 

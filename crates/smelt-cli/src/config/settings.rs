@@ -315,8 +315,8 @@ mod tests {
             "run.yaml:2: `data.embedded` is `maybe`, expected `true` or `false`"
         );
         assert_eq!(
-            message("train:\n  lr_schedule: linear\n"),
-            "run.yaml:2: `train.lr_schedule` is `linear`, expected `cosine` or `constant`"
+            message("train:\n  decay_type: exponential\n"),
+            "run.yaml:2: `train.decay_type` is `exponential`, expected one of `1-sqrt`, `linear`, `cosine`"
         );
         assert_eq!(
             message("model:\n  hidden_size: 64\n  d_model: 64\n"),

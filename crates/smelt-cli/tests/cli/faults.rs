@@ -29,7 +29,11 @@ fn wrong_usage() {
             "train --bath-size 3",
             "train --batch-size many",
             "train --batch-size 0",
-            "train --precision bf16",
+            "train --precision bf8",
+            "train --optimizer adam",
+            "train --lr-schedule exponential",
+            "train --set train.optimizer=adam",
+            "train --set train.ema_decay=1",
             "train --method lora",
             "train --learning-rate -1",
             "train --resume auto --overwrite",
@@ -120,6 +124,23 @@ fn an_absent_backend_is_refused_by_name() {
         "{lines:?}"
     );
     assert!(!place.path("runs").exists(), "a refused run leaves nothing behind");
+}
+
+#[test]
+fn a_precision_that_a_backend_does_not_train_in_is_refused() {
+    let place = Place::new();
+    for record in place.done(&["backends", "--json"]).records() {
+        let name = record["name"].as_str().unwrap();
+        if record["self_test"] != true || name == "cpu" {
+            continue;
+        }
+        let ran = place.smelt(&["train", "--backend", name, "--precision", "bf16"]);
+        assert_eq!(ran.code, Some(1));
+        let expected = format!(
+            "error: backend `{name}` cannot be used: does not train in bf16\n  hint: use `--backend cpu`, or train with `--precision f32`"
+        );
+        assert!(ran.stderr.contains(&expected), "{}", ran.stderr);
+    }
 }
 
 #[test]

@@ -368,3 +368,35 @@ fn damaged_weights_are_named() {
     assert!(ran.stderr.starts_with("error: ") && ran.stderr.contains("model.safetensors"), "{}", ran.stderr);
     assert!(ran.stderr.contains("\n  cause: "), "{}", ran.stderr);
 }
+
+#[test]
+fn the_best_checkpoint_is_what_a_run_stands_for() {
+    let place = Place::new();
+    place.write("nano.yaml", CONFIG);
+    let settings = [
+        "checkpoint.keep_best=true",
+        "train.ema_decay=0.9",
+        "train.early_stopping_patience=1",
+        // More than can be learnt between two evaluations.
+        "train.early_stopping_min_delta=10",
+        "train.z_loss=1.0e-4",
+    ];
+    let mut args =
+        vec!["train", "--config", "nano.yaml", "--backend", "cpu", "--json", "--lr-schedule", "wsd"];
+    args.extend(["--optimizer", "muon", "--precision", "bf16"]);
+    args.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    let ran = place.done(&args);
+    let done = ran.record("done");
+    assert_eq!((&done["stopped_early"], &done["steps"]), (&true.into(), &20.into()), "{}", ran.stderr);
+    assert_eq!(done["best"]["step"], 20);
+    let folder = place.path("run/checkpoints/step-00000020");
+    assert!(folder.join("ema/tokenizer.json").is_file());
+    let described = place.done(&["info", "run"]).stdout;
+    assert!(described.contains("ema"), "a run with an average stands for it: {described}");
+    let again = place.done(&["train", "--resume", "auto", "--output", "run"]);
+    assert!(
+        again.stdout.starts_with("stopped early, the validation loss falls no more: 20 steps"),
+        "{}",
+        again.stdout
+    );
+}

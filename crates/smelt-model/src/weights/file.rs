@@ -135,9 +135,28 @@ impl TensorFile {
     /// # Errors
     /// [`ModelError::BadShape`], and those of [`TensorFile::f32`].
     pub fn f32_of_shape(&self, name: &str, expected: &[usize]) -> Result<Vec<f32>, ModelError> {
+        self.check_shape(name, expected)?;
+        self.f32(name)
+    }
+
+    /// Values of tensor `name` of dtype u8, if it has the shape `expected`.
+    ///
+    /// # Errors
+    /// [`ModelError::NoTensor`], [`ModelError::BadShape`], [`ModelError::BadDtype`].
+    pub fn u8_of_shape(&self, name: &str, expected: &[usize]) -> Result<Vec<u8>, ModelError> {
+        self.check_shape(name, expected)?;
+        match self.tensor(name)?.dtype {
+            Dtype::U8 => Ok(self.bytes(name)?.into_owned()),
+            found => {
+                Err(ModelError::BadDtype { name: name.to_owned(), found: found.to_string(), expected: "U8" })
+            }
+        }
+    }
+
+    fn check_shape(&self, name: &str, expected: &[usize]) -> Result<(), ModelError> {
         let found = self.shape(name)?;
         if found == expected {
-            return self.f32(name);
+            return Ok(());
         }
         Err(ModelError::BadShape {
             name: name.to_owned(),

@@ -191,9 +191,9 @@ impl<B: Kernels> ParameterVisitor<B> for Collect {
             (Dtype::F32, _) => Values::F32(to_host(tensor).into()),
             (_, Some([rows, columns])) => {
                 let values = tensor.into_data().bytes;
-                Values::Bytes(transposed(values.as_chunks::<2>().0, *rows, *columns).into_flattened())
+                Values::Bytes(transposed(values.as_chunks::<2>().0, *rows, *columns).into_flattened().into())
             }
-            (_, _) => Values::Bytes(tensor.into_data().bytes.to_vec()),
+            (_, _) => Values::Bytes(tensor.into_data().bytes.to_vec().into()),
         };
         let (name, shape) = (info.key.clone(), info.checkpoint_shape());
         self.0.push(Pending { name, shape, dtype, values: Box::new(values) });

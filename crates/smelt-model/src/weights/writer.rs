@@ -34,7 +34,7 @@ pub(super) enum Values<'a> {
     F32(Cow<'a, [f32]>),
     I64(&'a [i64]),
     /// Little-endian, of any dtype.
-    Bytes(Vec<u8>),
+    Bytes(Cow<'a, [u8]>),
 }
 
 /// Values turned into bytes at a time, so that no tensor exists twice on the host.
@@ -67,6 +67,16 @@ impl<'a> TensorFileWriter<'a> {
         self.add(name.into(), Dtype::I64, shape, move || Values::I64(values));
     }
 
+    /// Adds u8 tensor `name`, row-major; `values` runs when its turn comes.
+    pub fn add_u8(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        values: impl FnOnce() -> Cow<'a, [u8]> + Send + 'a,
+    ) {
+        self.add(name.into(), Dtype::U8, shape, move || Values::Bytes(values()));
+    }
+
     /// Bytes of all tensors.
     pub fn bytes(&self) -> u64 {
         self.tensors.iter().map(|tensor| tensor.bytes() as u64).sum()
@@ -75,7 +85,7 @@ impl<'a> TensorFileWriter<'a> {
     /// The same with every value fetched now.
     pub fn fetched(mut self) -> Self {
         for tensor in &mut self.tensors {
-            let values = std::mem::replace(&mut tensor.fetch, Box::new(|| Values::Bytes(Vec::new())))();
+            let values = std::mem::replace(&mut tensor.fetch, Box::new(|| Values::I64(&[])))();
             tensor.fetch = Box::new(move || values);
         }
         self

@@ -4,6 +4,7 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use burn_autodiff::Autodiff;
+use smelt_backend::kernels::CrossEntropyOptions;
 use smelt_backend::{Kernels, float_tensor, int_tensor, to_host};
 use smelt_model::{Decoder, DropoutStream, ForwardInput, ParameterInfo, ParameterVisitor, load};
 use smelt_testkit::{Golden, Tolerance, backend_test};
@@ -35,13 +36,13 @@ fn gradients<B: Kernels>(device: &B::Device) {
     let hidden = model.hidden(ForwardInput::new(int_tensor(ids, [batch, seq], device)));
     let rows = batch * (seq - 1);
     let targets: Vec<u32> = ids.chunks(seq).flat_map(|row| row[1..].to_vec()).collect();
-    let sum = model.cross_entropy(
+    let loss = model.cross_entropy(
         hidden.narrow(1, 0, seq - 1),
         int_tensor(&targets, [rows], device),
         float_tensor(vec![1.0 / rows as f32; rows], [rows], device),
-        50,
+        CrossEntropyOptions { chunk_tokens: 50, ..Default::default() },
     );
-    let gradients = sum.backward();
+    let gradients = loss.objective.backward();
     let mut norms = GradientNorms { gradients: &gradients, norms: Vec::new() };
     model.visit_parameters(&config.family.names, &mut norms);
     check_norms(&golden, &norms.norms);

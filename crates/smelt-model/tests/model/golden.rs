@@ -3,6 +3,7 @@
 //! Decoded ids are checked by `smelt verify` on the same fixtures, in the tests of the command line.
 
 use burn::tensor::{Int, Tensor};
+use smelt_backend::kernels::CrossEntropyOptions;
 use smelt_backend::{Kernels, float_tensor, int_tensor, scalar, to_host};
 use smelt_model::weights::{Checkpoint, LoadOptions, load_weights};
 use smelt_model::{Decoder, ForwardInput, KvCache, ModelConfig, load};
@@ -58,13 +59,13 @@ fn mean_loss<B: Kernels>(
         (0..batch).flat_map(|row| keep.ints()[shifted(row)].iter().map(|bit| *bit as f32)).collect();
     let count: f32 = weights.iter().sum();
     let rows = batch * (seq - 1);
-    let sum = model.cross_entropy(
+    let loss = model.cross_entropy(
         hidden.narrow(1, 0, seq - 1),
         int_tensor(&targets, [rows], device),
         float_tensor(weights, [rows], device),
-        7,
+        CrossEntropyOptions { chunk_tokens: 7, ..Default::default() },
     );
-    scalar(sum) as f32 / count
+    scalar(loss.likelihood) as f32 / count
 }
 
 fn plain<B: Kernels>(device: &B::Device) {

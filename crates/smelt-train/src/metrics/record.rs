@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Evaluation, StepReport};
+use crate::{Evaluation, SkippedStep, StepReport};
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -33,6 +33,8 @@ pub enum Record {
         /// Training time of this process so far, evaluation and saving included.
         elapsed_seconds: f64,
     },
+    /// A step that changed nothing.
+    Skipped(SkippedStep),
     /// An evaluation.
     Validation {
         /// Steps done before it.

@@ -1,15 +1,21 @@
 //! `linear` with a weight held in half precision: values become f32 in registers or in a small block, so that
 //! the weight takes, and is read with, half the bytes.
+//!
+//! Products are computed in f32. Training in half precision rounds what enters them: `x`, which comes in the
+//! weight's dtype then, and the gradient.
 
-use burn::tensor::{DType, Element, Tensor};
+use std::borrow::Cow;
+
+use burn::tensor::{DType, Element, Tensor, TensorData};
 use burn_flex::{Flex, FlexTensor};
 use bytemuck::Pod;
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::matrix::{Destination, Threads, View, product};
 use super::simd::vectorized;
-use super::{contiguous, from_vec, values};
+use super::{contiguous, from_vec, values, wrap};
 use crate::kernels::LinearGradients;
 
 /// Up to this many rows of `x`, a weight's row is used as it is read; beyond, blocks become f32 first.
@@ -20,11 +26,13 @@ const BLOCK_ROWS: usize = 512;
 const TASK_OUTPUTS: usize = 64;
 
 /// A format that a weight may be held in.
-trait Stored: Pod + Element + Sync {
+trait Stored: Pod + Element + Send + Sync {
     /// `sum x * w`
     fn dot(x: &[f32], w: &[Self]) -> f32;
     /// `w` as f32.
     fn widen(w: &[Self], out: &mut [f32]);
+    /// `x` rounded to the nearest.
+    fn narrow(x: &[f32], out: &mut [Self]);
 }
 
 /// Lanes of a dot product: four vectors of 512 bits, to hide the latency of an addition.
@@ -62,6 +70,9 @@ macro_rules! stored {
             fn widen(w: &[Self], out: &mut [f32]) {
                 $widen(w, out);
             }
+            fn narrow(x: &[f32], out: &mut [Self]) {
+                out.convert_from_f32_slice(x);
+            }
         }
     };
 }
@@ -86,7 +97,18 @@ pub(super) fn holds(dtype: DType) -> bool {
     matches!(dtype, DType::BF16 | DType::F16)
 }
 
-/// `x weight^T + bias` for a weight that [`holds`] tells.
+/// `x` in a format of this file.
+pub(super) fn narrowed(x: Tensor<Flex, 2>, dtype: DType) -> Tensor<Flex, 2> {
+    let shape = x.dims();
+    let x = contiguous(x);
+    let data = match dtype {
+        DType::BF16 => TensorData::new(narrow::<bf16>(values(&x)), shape),
+        _ => TensorData::new(narrow::<f16>(values(&x)), shape),
+    };
+    wrap(FlexTensor::from_data(data))
+}
+
+/// `x weight^T + bias` for a weight that [`holds`] tells, and `x` in its format or in f32.
 pub(super) fn forward(
     x: Tensor<Flex, 2>,
     weight: Tensor<Flex, 2>,
@@ -94,33 +116,71 @@ pub(super) fn forward(
 ) -> Tensor<Flex, 2> {
     let ([rows, _], [outer, inner]) = (x.dims(), weight.dims());
     let (x, weight, bias) = (contiguous(x), contiguous(weight), bias.map(contiguous));
-    let bias = bias.as_ref().map(values);
+    let (x, bias) = (as_f32(&x), bias.as_ref().map(values));
     let y = match weight.dtype() {
-        DType::BF16 => outputs::<bf16>(values(&x), stored_values(&weight), bias, [rows, outer, inner]),
-        _ => outputs::<f16>(values(&x), stored_values(&weight), bias, [rows, outer, inner]),
+        DType::BF16 => outputs::<bf16>(&x, stored_values(&weight), bias, [rows, outer, inner]),
+        _ => outputs::<f16>(&x, stored_values(&weight), bias, [rows, outer, inner]),
     };
     from_vec(y, [rows, outer])
 }
 
-/// The gradient for `x`; a weight in half precision is not trained.
+/// Gradients of [`forward`], in f32; `x` in 16 bits has the gradient of the output rounded to its format.
 pub(super) fn backward(
+    x: Tensor<Flex, 2>,
     weight: Tensor<Flex, 2>,
     grad: Tensor<Flex, 2>,
     [need_x, need_weight, need_bias]: [bool; 3],
 ) -> LinearGradients<Flex> {
-    assert!(!need_weight, "a weight in half precision is frozen");
     let ([rows, _], [outer, inner]) = (grad.dims(), weight.dims());
-    let (weight, grad) = (contiguous(weight), contiguous(grad));
-    let upstream = View::dense(values(&grad), rows, outer);
-    let x = need_x.then(|| match weight.dtype() {
+    let (x, weight, grad) = (contiguous(x), contiguous(weight), contiguous(grad));
+    let bias = need_bias.then(|| super::linear::column_sums(values(&grad), outer));
+    let rounded = match x.dtype() {
+        DType::BF16 => Cow::Owned(widen(&narrow::<bf16>(values(&grad)))),
+        DType::F16 => Cow::Owned(widen(&narrow::<f16>(values(&grad)))),
+        _ => Cow::Borrowed(values(&grad)),
+    };
+    let upstream = View::dense(&rounded, rows, outer);
+    let x_gradient = need_x.then(|| match weight.dtype() {
         DType::BF16 => downstream::<bf16>(upstream, stored_values(&weight), inner),
         _ => downstream::<f16>(upstream, stored_values(&weight), inner),
     });
+    let weight_gradient = need_weight.then(|| {
+        let (x, mut gradient) = (as_f32(&x), vec![0.0; outer * inner]);
+        let (a, b) = (upstream.transposed(), View::dense(&x, rows, inner));
+        product(&mut gradient, inner, Destination::Replace, 1.0, a, b, Threads::All);
+        gradient
+    });
     LinearGradients {
-        x: x.map(|x| from_vec(x, [rows, inner])),
-        weight: None,
-        bias: need_bias.then(|| super::linear::column_sums(values(&grad), outer)),
+        x: x_gradient.map(|gradient| from_vec(gradient, [rows, inner])),
+        weight: weight_gradient.map(|gradient| from_vec(gradient, [outer, inner])),
+        bias,
     }
+}
+
+/// The values of a contiguous tensor in f32 or in a format of this file.
+fn as_f32(tensor: &FlexTensor) -> Cow<'_, [f32]> {
+    match tensor.dtype() {
+        DType::BF16 => Cow::Owned(widen::<bf16>(stored_values(tensor))),
+        DType::F16 => Cow::Owned(widen::<f16>(stored_values(tensor))),
+        _ => Cow::Borrowed(values(tensor)),
+    }
+}
+
+/// Values that one task converts.
+const TASK_VALUES: usize = 1 << 14;
+
+fn widen<T: Stored>(stored: &[T]) -> Vec<f32> {
+    let mut widened = vec![0.0; stored.len()];
+    let tasks = widened.par_chunks_mut(TASK_VALUES).zip(stored.par_chunks(TASK_VALUES));
+    tasks.for_each(|(out, w)| T::widen(w, out));
+    widened
+}
+
+fn narrow<T: Stored>(values: &[f32]) -> Vec<T> {
+    let mut narrowed = vec![T::zeroed(); values.len()];
+    let tasks = narrowed.par_chunks_mut(TASK_VALUES).zip(values.par_chunks(TASK_VALUES));
+    tasks.for_each(|(out, x)| T::narrow(x, out));
+    narrowed
 }
 
 fn stored_values<T: Stored>(weight: &FlexTensor) -> &[T] {

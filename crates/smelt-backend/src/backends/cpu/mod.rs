@@ -24,11 +24,11 @@ use burn::tensor::{DType, Int, Tensor, TensorData, TensorPrimitive};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
 
 use super::{Driver, Opened};
-use crate::Kernels;
 use crate::kernels::{
     self, Activation, AdamWState, AdamWStep, AttentionGradients, AttentionOptions, LayerNormGradients,
     LinearGradients, RmsNormGradients, RotaryStyle, TokenLoss,
 };
+use crate::{Kernels, Precision};
 
 /// Reaches [`Flex`].
 pub(crate) struct Cpu;
@@ -50,8 +50,19 @@ impl Kernels for Flex {
         true
     }
 
+    fn trains_in(_precision: Precision) -> bool {
+        true
+    }
+
+    fn rounded(x: Tensor<Self, 2>, dtype: DType) -> Tensor<Self, 2> {
+        if !all_f32([&x]) || !half_precision::holds(dtype) {
+            return x.cast(dtype);
+        }
+        half_precision::narrowed(x, dtype)
+    }
+
     fn linear(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>) -> Tensor<Self, 2> {
-        if all_f32([&x]) && half_precision::holds(weight.dtype()) {
+        if half_precision::holds(weight.dtype()) {
             return half_precision::forward(x, weight, bias);
         }
         if !all_f32([&x, &weight]) {
@@ -66,8 +77,8 @@ impl Kernels for Flex {
         grad: Tensor<Self, 2>,
         needed: [bool; 3],
     ) -> LinearGradients<Self> {
-        if all_f32([&x, &grad]) && half_precision::holds(weight.dtype()) {
-            return half_precision::backward(weight, grad, needed);
+        if half_precision::holds(weight.dtype()) {
+            return half_precision::backward(x, weight, grad, needed);
         }
         if !all_f32([&x, &weight]) {
             return kernels::linear::plain_backward(x, weight, grad, needed);
@@ -206,12 +217,13 @@ impl Kernels for Flex {
         logits: Tensor<Self, 2>,
         targets: Tensor<Self, 1, Int>,
         token_weights: Tensor<Self, 1>,
+        z_loss: f64,
         with_gradient: bool,
     ) -> TokenLoss<Self> {
         if !all_f32([&logits]) {
-            return kernels::cross_entropy::plain(logits, targets, token_weights, with_gradient);
+            return kernels::cross_entropy::plain(logits, targets, token_weights, z_loss, with_gradient);
         }
-        token_loss::token_loss(logits, targets, token_weights, with_gradient)
+        token_loss::token_loss(logits, targets, token_weights, z_loss, with_gradient)
     }
 
     fn adamw_step(

@@ -7,13 +7,13 @@ use serde::Serialize;
 use serde_json::json;
 use smelt_backend::{Name, in_build, memory};
 use smelt_data::PrepareProgress;
-use smelt_train::{Evaluation, Record, Sample, StepReport};
+use smelt_train::{Evaluation, Record, Sample, SkippedStep, StepReport};
 
 use super::dashboard::Dashboard;
 use crate::config::RunConfig;
 use crate::context::{Context, select_backend};
 use crate::error::CliError;
-use crate::folders::TRACE;
+use crate::folders::{TRACE, deployed};
 use crate::generation::{Generation, TextRequest};
 use crate::profile::{Profile, tables};
 use crate::progress::{Progress, Unit};
@@ -79,6 +79,7 @@ impl<'a> Reporter<'a> {
             TrainEvent::Instructed(report) => self.note(&format!("records: {report}")),
             TrainEvent::Begins(facts) => self.begins(facts),
             TrainEvent::Stepped { report, tokens_per_second } => self.stepped(report, *tokens_per_second),
+            TrainEvent::Skipped(skipped) => self.skipped(skipped),
             TrainEvent::Evaluated { step, evaluation } => self.evaluated(*step, evaluation),
             TrainEvent::Sampled(sample) => self.sampled(sample),
             TrainEvent::Saved(checkpoint) => self.saved(checkpoint),
@@ -189,7 +190,7 @@ impl<'a> Reporter<'a> {
     }
 
     fn stepped(&mut self, report: &StepReport, tokens_per_second: f64) {
-        let StepReport { step, loss, grad_norm, learning_rate, tokens } = *report;
+        let StepReport { step, loss, grad_norm, learning_rate, tokens, .. } = *report;
         let left = (self.max_steps.saturating_sub(step) as f64) * tokens as f64 / tokens_per_second;
         let logs = step.is_multiple_of(self.log_interval) || step == 1;
         if let Some(progress) = &self.progress {
@@ -208,6 +209,13 @@ impl<'a> Reporter<'a> {
             self.record(&json!({"kind": "train", "step": step, "loss": loss, "grad_norm": grad_norm,
                 "learning_rate": learning_rate, "tokens_per_second": tokens_per_second}));
         }
+    }
+
+    fn skipped(&mut self, skipped: &SkippedStep) {
+        let SkippedStep { step, what, value, loss_scale, .. } = skipped;
+        let scale = loss_scale.map_or(String::new(), |scale| format!("; the loss scale is {scale} now"));
+        self.note(&format!("step {step}: skipped, {what} is not finite ({value}){scale}"));
+        self.record(&json!({"kind": "skipped", "step": step, "what": what, "loss_scale": loss_scale}));
     }
 
     fn evaluated(&mut self, step: u64, evaluation: &Evaluation) {
@@ -264,7 +272,11 @@ pub fn profile(profile: &Profile, run: &Path, context: &Context) -> Result<(), C
 pub fn result(summary: &TrainSummary, config: &RunConfig, context: &Context) -> Result<(), CliError> {
     let output = context.output;
     let (run, steps) = (summary.run.display(), summary.steps);
-    let verb = if summary.finished_before { "this run was finished before" } else { "finished" };
+    let verb = match (summary.finished_before, summary.stopped_early) {
+        (true, _) => "this run was finished before",
+        (false, true) => "stopped early, the validation loss falls no more",
+        (false, false) => "finished",
+    };
     let loss = summary.evaluation.map_or(String::new(), |evaluation| {
         format!("; validation loss {:.4}, perplexity {:.2}", evaluation.loss, evaluation.perplexity())
     });
@@ -274,11 +286,15 @@ pub fn result(summary: &TrainSummary, config: &RunConfig, context: &Context) -> 
     let sample = sample(summary, config)?;
     output.record(&json!({
         "kind": "done", "run": summary.run, "checkpoint": summary.checkpoint, "steps": steps,
-        "finished_before": summary.finished_before, "loss": summary.evaluation.map(|evaluation| evaluation.loss),
+        "finished_before": summary.finished_before, "stopped_early": summary.stopped_early,
+        "best": summary.best, "loss": summary.evaluation.map(|evaluation| evaluation.loss),
         "sample": sample, "peak_memory_bytes": memory::process_peak_bytes(),
     }))?;
     if let Some(checkpoint) = &summary.checkpoint {
         output.line(&format!("checkpoint: {}", checkpoint.display()))?;
+    }
+    if let Some(best) = summary.best.filter(|_| config.checkpoint.keep_best) {
+        output.line(&format!("best: step {}, validation loss {:.4}", best.step, best.loss))?;
     }
     output.line(&format!("\nsample:\n{}", indented(&sample)))?;
     let (smelt, prompt) =
@@ -292,7 +308,7 @@ pub fn result(summary: &TrainSummary, config: &RunConfig, context: &Context) -> 
 fn sample(summary: &TrainSummary, config: &RunConfig) -> Result<String, CliError> {
     let prompt = default_prompt(config).map(str::to_owned);
     let request = TextRequest {
-        model: summary.checkpoint.clone().unwrap_or_else(|| summary.run.clone()),
+        model: summary.checkpoint.clone().map_or_else(|| summary.run.clone(), deployed),
         adapter: None,
         prompt: prompt.clone(),
         max_tokens: SAMPLE_TOKENS,

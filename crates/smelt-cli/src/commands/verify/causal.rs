@@ -243,13 +243,13 @@ impl<B: Kernels> Causal<'_, B> {
             weights.extend(next(mask.row(row)).into_iter().map(|keep| keep as f32));
         }
         let counted: f32 = weights.iter().sum();
-        let sum = self.model.cross_entropy(
+        let loss = self.model.cross_entropy(
             hidden,
             int_tensor::<B, 1>(&targets, [batch * seq], &self.device),
             float_tensor::<B, 1>(weights, [batch * seq], &self.device),
-            CrossEntropyOptions::default().chunk_tokens,
+            CrossEntropyOptions::default(),
         );
-        scalar(sum) as f32 / counted
+        scalar(loss.likelihood) as f32 / counted
     }
 
     /// Positions of row 1 in logits `[2, seq, vocab]`.

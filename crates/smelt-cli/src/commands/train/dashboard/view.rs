@@ -210,7 +210,14 @@ mod tests {
         let mut board = Board::new(&facts(), Some(Name::Cpu));
         for step in 1..=40 {
             let loss = 8.0 - step as f64 * 0.1;
-            let report = StepReport { step, loss, grad_norm: 1.5, learning_rate: 1e-3, tokens: 1024 };
+            let report = StepReport {
+                step,
+                loss,
+                grad_norm: 1.5,
+                learning_rate: 1e-3,
+                tokens: 1024,
+                loss_scale: None,
+            };
             board.tell(&TrainEvent::Stepped { report, tokens_per_second: 4000.0 });
         }
         let evaluation = Evaluation { loss: 4.5, tokens: 64.0 };

@@ -15,6 +15,9 @@ const PIXELS: (u32, u32) = (480, 290);
 /// Points of a curve; more are drawn as means of their neighbours.
 const MOST_POINTS: usize = 240;
 
+/// Below this, a value has no place on a logarithmic axis; plotters would look for its labels for ever.
+const LEAST: f64 = 1e-30;
+
 /// Parts of a curve over which it is smoothed.
 const SMOOTHED_PARTS: usize = 40;
 
@@ -34,7 +37,7 @@ pub const COLORS: [(u8, u8, u8); 7] = [
 pub enum Scale {
     /// Evenly.
     Linear,
-    /// By their logarithms, where they span a power of ten; values of 0 and below are left out.
+    /// By their logarithms, where they span a power of ten; values up to [`LEAST`] are left out.
     Logarithmic,
 }
 
@@ -78,7 +81,7 @@ pub struct Chart {
 impl Chart {
     /// The chart as an `<svg>` element; `None` if there is nothing to draw.
     pub fn svg(&self) -> Option<String> {
-        let drawn = |point: &(f64, f64)| self.scale == Scale::Linear || point.1 > 0.0;
+        let drawn = |point: &(f64, f64)| self.scale == Scale::Linear || point.1 > LEAST;
         let points: Vec<Vec<(f64, f64)>> = self
             .curves
             .iter()
@@ -222,6 +225,7 @@ mod tests {
             assert!(chart(Scale::Linear, &[(1.0, value), (2.0, 1.0)]).svg().is_some(), "{value}");
         }
         assert!(chart(Scale::Logarithmic, &[(1.0, 1e-29), (2.0, 1e29)]).svg().is_some());
+        assert!(chart(Scale::Logarithmic, &[(1.0, f64::MIN_POSITIVE), (2.0, 1.0)]).svg().is_some());
     }
 
     #[test]

@@ -193,6 +193,8 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Steps between evaluations.
     pub eval_interval: u64,
+    /// Evaluate before the first step.
+    pub eval_on_start: bool,
     /// Most batches per evaluation.
     pub eval_batches: usize,
     /// Steps between checkpoints.
@@ -244,6 +246,7 @@ impl Default for TrainConfig {
             gradient_checkpointing: false,
             seed: 42,
             eval_interval: 100,
+            eval_on_start: false,
             eval_batches: 20,
             save_interval: 500,
             keep_last: 2,
@@ -255,8 +258,9 @@ impl Default for TrainConfig {
 
 /// Keys that may differ between a checkpoint and the run that continues it: they decide what is reported
 /// and kept, how much memory it takes and when to give up, not what is computed.
-const FREE: [&str; 11] = [
+const FREE: [&str; 12] = [
     "eval_interval",
+    "eval_on_start",
     "eval_batches",
     "save_interval",
     "keep_last",

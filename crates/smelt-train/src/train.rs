@@ -93,6 +93,9 @@ pub fn train<B: Kernels>(
         let step = trainer.steps();
         let last = step >= config.max_steps;
         let mut best = false;
+        if step == 0 && config.eval_on_start {
+            evaluation = phase("evaluate", || evaluated(trainer, data, &mut log, observer))?;
+        }
         if step > first && (last || step.is_multiple_of(config.eval_interval)) {
             evaluation = phase("evaluate", || evaluated(trainer, data, &mut log, observer))?;
             best = evaluation.is_some_and(|evaluation| trainer.validated(&evaluation)) && config.keep_best;

@@ -47,6 +47,7 @@ impl RunConfig {
             gradient_checkpointing: train.gradient_checkpointing,
             seed: train.seed,
             eval_interval: train.eval_interval,
+            eval_on_start: train.eval_on_start.unwrap_or(self.model.path.is_some()),
             eval_batches: train.eval_batches,
             save_interval: self.checkpoint.save_interval,
             keep_last: self.checkpoint.keep_last,

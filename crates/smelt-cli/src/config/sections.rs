@@ -173,6 +173,9 @@ pub struct TrainSection {
     pub seed: u64,
     /// Steps between evaluations.
     pub eval_interval: u64,
+    /// Evaluate before the first step, too; where it is left out, if the run starts from a model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_on_start: Option<bool>,
     /// Most batches per evaluation.
     pub eval_batches: usize,
 }
@@ -216,6 +219,7 @@ impl Default for TrainSection {
             memory_limit: None,
             seed: 42,
             eval_interval: 100,
+            eval_on_start: None,
             eval_batches: 20,
         }
     }

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::{F32_BYTES, PROCESS_BYTES, clamp, norms_of_a_block, parameters, product};
+use super::{F32_BYTES, clamp, norms_of_a_block, parameters, process_bytes, product};
 use crate::config::{DecoderConfig, Gate, LayerConfig, Projections};
 
 /// A training step to be estimated.
@@ -107,14 +107,15 @@ pub fn training(config: &DecoderConfig, shape: TrainingShape) -> TrainingEstimat
     let peak = sizes.stages(loss).into_iter().max().unwrap_or_default();
     let fragments = peak * FRAGMENTS.0 / FRAGMENTS.1;
     TrainingEstimate {
-        process_bytes: PROCESS_BYTES,
+        process_bytes: process_bytes(config),
         weights_bytes: clamp(weights),
         gradients_bytes: clamp(trained),
         optimizer_bytes: clamp(optimizer),
         activations_bytes: clamp(sizes.kept + if shape.gradient_checkpointing { sizes.block } else { 0 }),
         loss_bytes: clamp(loss),
         working_bytes: clamp(sizes.working),
-        peak_bytes: clamp(weights + optimizer + sizes.held + peak + fragments).saturating_add(PROCESS_BYTES),
+        peak_bytes: clamp(weights + optimizer + sizes.held + peak + fragments)
+            .saturating_add(process_bytes(config)),
         snapshot_bytes: clamp(trained + optimizer),
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::config::{DecoderConfig, Gate, LayerConfig, MlpConfig, NormConfig, NormKind, Positions, Residual};
 
-pub use training::{AdapterShape, Kernels, TrainingEstimate, TrainingShape, training};
+pub use training::{AdapterShape, Kernels, OptimizerShape, TrainingEstimate, TrainingShape, training};
 
 /// Bytes of a weight, a gradient, a moment, an activation.
 const F32_BYTES: u128 = 4;

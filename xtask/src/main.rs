@@ -7,6 +7,7 @@ mod ci;
 mod device;
 mod golden;
 mod macos;
+mod memory_table;
 mod outcome;
 mod python;
 mod steps;
@@ -29,6 +30,7 @@ usage: cargo xtask COMMAND
                           what a Mac is asked for: build, goldens and a short training run on Metal;
                           --rehearse takes the same steps on the `candle` CPU backend, anywhere
   check-wgpu              the same on wgpu; on a software driver it takes hours
+  memory-table            estimates of training memory against measured peaks, into docs/memory.md
   check-python [FOLDER]   open what smelt writes with transformers, peft and tensorboard;
                           with FOLDER, compare the logits of that checkpoint with transformers'
 
@@ -65,6 +67,7 @@ fn run(arguments: &[&str]) -> Result<Outcome> {
         ["check-metal"] => device::run(&workspace, &device::ON_A_MAC),
         ["check-metal", "--rehearse"] => device::run(&workspace, &device::REHEARSAL),
         ["check-wgpu"] => device::run(&workspace, &device::ON_WGPU),
+        ["memory-table"] => memory_table::run(&workspace),
         ["check-python"] => python::tests(&workspace),
         ["check-python", folder] => python::compare(&workspace, folder.as_ref()),
         ["help" | "--help" | "-h"] => {

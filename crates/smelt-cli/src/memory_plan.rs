@@ -4,9 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use smelt_backend::kernels::CrossEntropyOptions;
-use smelt_backend::{BackendError, Name, Reason, in_build, memory};
+use smelt_backend::{BackendError, Name, Precision, Reason, in_build, memory};
 use smelt_model::ModelConfig;
-use smelt_model::estimate::{AdapterShape, Kernels, TrainingEstimate, TrainingShape, training};
+use smelt_model::estimate::{
+    AdapterShape, Kernels, OptimizerShape, TrainingEstimate, TrainingShape, training,
+};
+use smelt_train::OptimizerKind;
 
 use crate::config::RunConfig;
 use crate::error::CliError;
@@ -15,6 +18,9 @@ use crate::quantity::bytes;
 
 /// Rank of the adapters that are suggested.
 const SUGGESTED_RANK: usize = 16;
+/// Moments in a byte each, with a scale for each block of 256; the update is computed in host memory.
+const ADAMW_8BIT: OptimizerShape =
+    OptimizerShape { bytes_per_parameter: 2.0 + 8.0 / 256.0, update_copies: 2 };
 /// Shortest sequences that are suggested.
 const SHORTEST: usize = 32;
 
@@ -43,7 +49,8 @@ impl MemoryPlan {
             gradient_checkpointing: config.train.gradient_checkpointing,
             adapter: adapter.map(|adapter| AdapterShape::of(model, &adapter)).transpose()?,
             weights_bytes: base.and_then(|base| held_bytes(base, backend)),
-            optimizer_bytes: None,
+            half_precision: config.train.precision != Precision::F32,
+            optimizer: optimizer(config),
             kernels: if computes_on_cpu(backend) { Kernels::Fused } else { Kernels::Composed },
         };
         Ok(Self { model: model.clone(), shape, from_weights: config.model.path.is_some() })
@@ -112,6 +119,9 @@ impl MemoryPlan {
         if !self.shape.gradient_checkpointing {
             tried.extend(self.smaller_batch(checkpointed, limit, "--gradient-checkpointing "));
         }
+        if self.shape.optimizer.bytes_per_parameter >= OptimizerShape::ADAMW.bytes_per_parameter {
+            tried.push(("`--optimizer adamw_8bit`".to_owned(), self.with_small_moments()));
+        }
         tried.extend(self.adapter());
         tried.extend(self.shorter(limit));
         let figures = tried.into_iter().map(|(change, shape)| (change, self.peak(shape)));
@@ -157,6 +167,12 @@ impl MemoryPlan {
         Some((format!("`{flags}--batch-size {batch} --gradient-accumulation {accumulation}`"), shape))
     }
 
+    fn with_small_moments(&self) -> TrainingShape {
+        let saved = OptimizerShape::ADAMW.bytes_per_parameter - ADAMW_8BIT.bytes_per_parameter;
+        let bytes_per_parameter = self.shape.optimizer.bytes_per_parameter - saved;
+        TrainingShape { optimizer: OptimizerShape { bytes_per_parameter, ..ADAMW_8BIT }, ..self.shape }
+    }
+
     fn adapter(&self) -> Option<(String, TrainingShape)> {
         if self.shape.adapter.is_some() || !self.from_weights {
             return None;
@@ -177,6 +193,24 @@ impl MemoryPlan {
         let flags = format!("`--gradient-checkpointing --batch-size 1 --seq-length {}`", shape.seq_length);
         (shape.seq_length < self.shape.seq_length).then_some((flags, shape))
     }
+}
+
+/// The optimizer of `config` in numbers, with the moving average of the weights where one is kept.
+fn optimizer(config: &RunConfig) -> OptimizerShape {
+    let shape = |bytes_per_parameter, update_copies| OptimizerShape { bytes_per_parameter, update_copies };
+    let optimizer = match config.train.optimizer {
+        OptimizerKind::Adamw => OptimizerShape::ADAMW,
+        OptimizerKind::Adamw8bit => ADAMW_8BIT,
+        // Means of rows and columns.
+        OptimizerKind::Adafactor => shape(0.0, 4),
+        OptimizerKind::Lion => shape(4.0, 4),
+        // Hidden matrices have a momentum, the rest two moments.
+        OptimizerKind::Muon => shape(5.0, 1),
+        OptimizerKind::Sgd if config.train.momentum == Some(0.0) => shape(0.0, 2),
+        OptimizerKind::Sgd => shape(4.0, 3),
+    };
+    let average = if config.train.ema_decay.is_some() { 4.0 } else { 0.0 };
+    OptimizerShape { bytes_per_parameter: optimizer.bytes_per_parameter + average, ..optimizer }
 }
 
 /// Bytes of the weights in `model` as a backend that computes in system memory holds them: those of its files.

@@ -133,10 +133,7 @@ pub fn train(
     on_event: &mut dyn FnMut(TrainEvent<'_>) -> ControlFlow<()>,
 ) -> Result<TrainSummary, CliError> {
     let config = &pinned(config)?;
-    let run = config.checkpoint.output_dir.clone().ok_or_else(|| CliError::Usage {
-        message: "the run has no folder".to_owned(),
-        hint: "give one with `--output DIR`".to_owned(),
-    })?;
+    let run = run_folder(config)?;
     let checkpoint = checkpoint_to_resume(&run, start)?;
     if let Some(summary) = already_finished(config, &run, checkpoint.as_deref())? {
         return Ok(summary);
@@ -197,6 +194,13 @@ pub fn train(
         stopped_early: outcome.stopped_early,
         best: outcome.best,
         finished_before: false,
+    })
+}
+
+fn run_folder(config: &RunConfig) -> Result<PathBuf, CliError> {
+    config.checkpoint.output_dir.clone().ok_or_else(|| CliError::Usage {
+        message: "the run has no folder".to_owned(),
+        hint: "give one with `--output DIR`".to_owned(),
     })
 }
 

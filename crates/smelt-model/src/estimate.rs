@@ -9,12 +9,14 @@ use serde::Serialize;
 
 use crate::config::{DecoderConfig, Gate, LayerConfig, MlpConfig, NormConfig, NormKind, Positions, Residual};
 
-pub use training::{AdapterShape, Kernels, TrainingEstimate, TrainingShape, training};
+pub use training::{AdapterShape, Kernels, OptimizerShape, TrainingEstimate, TrainingShape, training};
 
 /// Bytes of a weight, a gradient, a moment, an activation.
 const F32_BYTES: u128 = 4;
-/// What the program takes before any tensor: code, tokenizer, data, allocator.
-const PROCESS_BYTES: u64 = 24 << 20;
+/// What the program takes before any tensor: code, data, allocator.
+const PROCESS_BYTES: u64 = 32 << 20;
+/// What a tokenizer takes for each of its tokens.
+const TOKEN_BYTES: u64 = 1 << 10;
 
 /// Number of parameters by part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -142,11 +144,11 @@ pub fn inference(config: &DecoderConfig, shape: InferenceShape) -> InferenceEsti
     let logits = product([shape.batch_size, config.vocab_size]) * F32_BYTES;
     let working = logits + working(config, shape.batch_size, shape.prompt_length, shape.prompt_length, 2);
     InferenceEstimate {
-        process_bytes: PROCESS_BYTES,
+        process_bytes: process_bytes(config),
         weights_bytes: clamp(weights),
         kv_cache_bytes: clamp(kv_cache),
         working_bytes: clamp(working),
-        peak_bytes: clamp(weights + kv_cache + working).saturating_add(PROCESS_BYTES),
+        peak_bytes: clamp(weights + kv_cache + working).saturating_add(process_bytes(config)),
     }
 }
 
@@ -156,6 +158,10 @@ fn working(config: &DecoderConfig, batch: usize, q_len: usize, kv_len: usize, sc
     let widths = [2 * config.mlp.intermediate_size, 3 * config.attention.query_size()];
     let widest = widths.into_iter().max().unwrap_or_default() + 2 * config.hidden_size;
     (scores.max(product([batch, q_len, widest]))) * F32_BYTES
+}
+
+fn process_bytes(config: &DecoderConfig) -> u64 {
+    PROCESS_BYTES.saturating_add((config.vocab_size as u64).saturating_mul(TOKEN_BYTES))
 }
 
 /// The product, kept far enough below `u128::MAX` that sums and small factors cannot overflow.

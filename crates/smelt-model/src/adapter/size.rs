@@ -33,12 +33,14 @@ impl AdapterShape {
         let [head, table] = [&head, &table].map(|(path, key)| Module { path, key });
         let size = decoder.hidden_size * decoder.vocab_size;
         let whole = [head, table].into_iter().filter(|module| rules.saves(*module)).count();
-        let rank = rules.adapts(head).map_or(0, |(rank, _)| rank);
-        parameters += (whole * size + rank * (decoder.hidden_size + decoder.vocab_size)) as f64;
+        let rank = rules.adapts(head).map(|(rank, _)| rank);
+        let projection = Projection::new("lm_head", decoder.hidden_size, decoder.vocab_size);
+        let beside = rank.map_or(0, |rank| projection.parameters(rank, config));
+        parameters += (whole * size + beside) as f64;
         Ok(Self {
             parameters: parameters as u64,
             saved_per_position: saved as u64,
-            trains_head: rank > 0 || rules.saves(head),
+            trains_head: rank.is_some() || rules.saves(head),
         })
     }
 }

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::{F32_BYTES, PROCESS_BYTES, clamp, norms_of_a_block, parameters, product};
+use super::{F32_BYTES, clamp, norms_of_a_block, parameters, process_bytes, product};
 use crate::config::{DecoderConfig, Gate, LayerConfig, Projections};
 
 /// A training step to be estimated.
@@ -26,8 +26,10 @@ pub struct TrainingShape {
     pub adapter: Option<AdapterShape>,
     /// Bytes of the model's weights as they are held; f32 where it is left out.
     pub weights_bytes: Option<u64>,
-    /// Bytes that the optimizer keeps for all trained parameters; two f32 for each where it is left out.
-    pub optimizer_bytes: Option<u64>,
+    /// The matrices are multiplied by in 16 bits, and their masters kept in f32.
+    pub half_precision: bool,
+    /// What updates the parameters.
+    pub optimizer: OptimizerShape,
     /// How the backend computes.
     pub kernels: Kernels,
 }
@@ -41,6 +43,20 @@ pub struct AdapterShape {
     pub saved_per_position: u64,
     /// The head gets a gradient: it is trained whole, or carries an adapter.
     pub trains_head: bool,
+}
+
+/// An optimizer in numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OptimizerShape {
+    /// Bytes that it keeps for each trained parameter.
+    pub bytes_per_parameter: f64,
+    /// Copies of a parameter in f32 that its update makes.
+    pub update_copies: u64,
+}
+
+impl OptimizerShape {
+    /// AdamW with two moments in f32, updated in place.
+    pub const ADAMW: Self = Self { bytes_per_parameter: 8.0, update_copies: 0 };
 }
 
 /// What a backend makes of the operations that need most.
@@ -96,6 +112,8 @@ impl Kernels {
 
 /// What the allocator keeps between buffers of different sizes, as a share of what comes and goes.
 const FRAGMENTS: (u128, u128) = (1, 20);
+/// Bytes of a number in 16 bits.
+const HALF_BYTES: u128 = 2;
 /// Positions that a matrix product packs at a time.
 const PACKED_POSITIONS: u128 = 384;
 
@@ -107,14 +125,15 @@ pub fn training(config: &DecoderConfig, shape: TrainingShape) -> TrainingEstimat
     let peak = sizes.stages(loss).into_iter().max().unwrap_or_default();
     let fragments = peak * FRAGMENTS.0 / FRAGMENTS.1;
     TrainingEstimate {
-        process_bytes: PROCESS_BYTES,
+        process_bytes: process_bytes(config),
         weights_bytes: clamp(weights),
         gradients_bytes: clamp(trained),
         optimizer_bytes: clamp(optimizer),
         activations_bytes: clamp(sizes.kept + if shape.gradient_checkpointing { sizes.block } else { 0 }),
         loss_bytes: clamp(loss),
         working_bytes: clamp(sizes.working),
-        peak_bytes: clamp(weights + optimizer + sizes.held + peak + fragments).saturating_add(PROCESS_BYTES),
+        peak_bytes: clamp(weights + optimizer + sizes.held + peak + fragments)
+            .saturating_add(process_bytes(config)),
         snapshot_bytes: clamp(trained + optimizer),
     }
 }
@@ -136,6 +155,8 @@ struct Sizes {
     /// What the backward of one block needs beside that.
     block: u128,
     working: u128,
+    /// Copies that the update of the largest parameter makes.
+    update: u128,
     /// The residual stream.
     stream: u128,
     /// Gradients of blocks stay until the step ends; else they are added to those of earlier micro-batches.
@@ -148,14 +169,20 @@ impl Sizes {
         let weights = shape.weights_bytes.map_or(u128::from(count.total) * F32_BYTES, u128::from);
         let own = shape.adapter.map_or(0, |adapter| u128::from(adapter.parameters) * F32_BYTES);
         let trained = if shape.adapter.is_some() { own } else { u128::from(count.total) * F32_BYTES };
+        let matrices = u128::from(count.blocks) + u128::from(count.lm_head);
+        let copies = if shape.half_precision && shape.adapter.is_none() { matrices * HALF_BYTES } else { 0 };
+        let state = (trained / F32_BYTES) as f64 * shape.optimizer.bytes_per_parameter;
         let table = product([config.vocab_size, config.hidden_size]) * F32_BYTES;
         let head = if shape.adapter.is_some_and(|adapter| !adapter.trains_head) { 0 } else { table };
+        let largest = if shape.adapter.is_some() { head.max(own / 8) } else { table };
         let rows = product([shape.batch_size, shape.seq_length]);
         let stream = rows * config.hidden_size as u128 * F32_BYTES;
         let added = shape.adapter.map_or(0, |adapter| u128::from(adapter.saved_per_position));
         let layers = config.layers.len().max(1) as u128;
-        let of_layer =
-            |layer: &LayerConfig| rows * F32_BYTES * (saved_per_row(config, *layer) + added / layers);
+        let of_layer = |layer: &LayerConfig| {
+            let rounded = if shape.half_precision { linear_inputs(config, *layer) } else { 0 };
+            rows * ((saved_per_row(config, *layer) + added / layers) * F32_BYTES - rounded * HALF_BYTES)
+        };
         let block = config.layers.iter().map(of_layer).max().unwrap_or_default();
         let dropped = if config.dropout.embedding > 0.0 { stream } else { 0 };
         let inputs = layers * stream;
@@ -163,8 +190,9 @@ impl Sizes {
         let checkpointed = shape.gradient_checkpointing;
         let accumulates = shape.gradient_accumulation > 1;
         Self {
-            weights: weights + own,
-            optimizer: shape.optimizer_bytes.map_or(2 * trained, u128::from),
+            weights: weights + own + copies,
+            optimizer: state as u128,
+            update: u128::from(shape.optimizer.update_copies) * largest,
             trained,
             held: if accumulates { trained } else { 0 },
             head,
@@ -186,8 +214,8 @@ impl Sizes {
             self.kept + self.head + self.block + self.working,
             found + first_block + self.working + self.stream,
             found + self.tied + 2 * self.stream,
-            // The largest gradient is squared for the norm.
-            found + self.head.max(self.trained / 8),
+            // The largest gradient is squared for the norm, before the updates.
+            self.trained + self.update.max(self.head).max(self.trained / 8),
         ]
     }
 
@@ -234,6 +262,18 @@ fn saved_by_mlp(config: &DecoderConfig, layer: LayerConfig) -> u128 {
             buffers * (chosen + shared) as u128 + 3 * experts.num_experts as u128
         }
     }
+}
+
+/// Those of them that enter a projection, which keeps them in 16 bits where it multiplies in 16 bits.
+fn linear_inputs(config: &DecoderConfig, layer: LayerConfig) -> u128 {
+    let inner = match config.experts.filter(|_| layer.sparse) {
+        None => config.mlp.intermediate_size,
+        Some(experts) => {
+            experts.num_experts_per_tok * experts.intermediate_size
+                + experts.shared_expert_intermediate_size.unwrap_or(0)
+        }
+    };
+    2 * config.hidden_size as u128 + config.attention.query_size() as u128 + inner as u128
 }
 
 /// Bytes of what passes through the backward of one block.

@@ -3,7 +3,7 @@
 use serde_json::json;
 use smelt_backend::Kernels;
 use smelt_model::estimate::{
-    self, AdapterShape, InferenceShape, TrainingShape, inference, parameters, training,
+    self, AdapterShape, InferenceShape, OptimizerShape, TrainingShape, inference, parameters, training,
 };
 use smelt_model::{AdapterConfig, Decoder, ModelConfig, Role};
 use smelt_testkit::{Golden, backend_test};
@@ -32,7 +32,8 @@ fn shape(
         gradient_checkpointing: false,
         adapter: None,
         weights_bytes: None,
-        optimizer_bytes: None,
+        half_precision: false,
+        optimizer: OptimizerShape::ADAMW,
         kernels: estimate::Kernels::Fused,
     }
 }

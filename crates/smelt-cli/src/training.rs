@@ -163,9 +163,7 @@ pub fn train(
         requested_vocab_size,
         train_tokens: data.train_tokens(),
         val_tokens: data.val_tokens(),
-        first_step: checkpoint
-            .as_deref()
-            .map_or(Ok(0), |path| TrainerState::read(path).map(|state| state.step))?,
+        first_step: steps_of(checkpoint.as_deref())?,
         max_steps: config.train.max_steps,
         estimated_bytes: plan.estimate().peak_bytes,
         peak_tokens_per_second: None,
@@ -198,6 +196,11 @@ pub fn train(
         best: outcome.best,
         finished_before: false,
     })
+}
+
+/// Steps done in a checkpoint.
+fn steps_of(checkpoint: Option<&Path>) -> Result<u64, CliError> {
+    Ok(checkpoint.map_or(Ok(0), |path| TrainerState::read(path).map(|state| state.step))?)
 }
 
 /// The backend that is to train `model`, and the memory that this will take.

@@ -16,10 +16,16 @@ from tensorboard.util.tensor_util import make_ndarray
 TEXTS = ("begins", "sample")
 
 
+def lines(text: str) -> list[str]:
+    """Lines as smelt parts them: a model also writes what Python takes for ends of lines."""
+    parts = text.split("\n")
+    return [part.removesuffix("\r") for part in (parts[:-1] if parts[-1] == "" else parts)]
+
+
 def logged(run: pathlib.Path) -> tuple[dict, dict]:
     """Numbers and texts of `metrics.jsonl` by tag: lists of (step, value)."""
     scalars, texts = {}, {}
-    for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+    for line in lines((run / "metrics.jsonl").read_bytes().decode()):
         record = json.loads(line)
         kind, step = record.pop("kind"), record.pop("step")
         if kind not in TEXTS:
@@ -30,7 +36,7 @@ def logged(run: pathlib.Path) -> tuple[dict, dict]:
                     scalars.setdefault(f"{group}/{key}", []).append((step, single))
         elif kind == "sample":
             tag = f"sample/{record['prompt_index']}/text_summary"
-            texts.setdefault(tag, []).append((step, (record["prompt"] + record["text"]).splitlines()))
+            texts.setdefault(tag, []).append((step, lines(record["prompt"] + record["text"])))
     return scalars, texts
 
 
@@ -49,8 +55,8 @@ def shown(run: pathlib.Path) -> tuple[dict, dict]:
             else:
                 assert dashboard == "text", dashboard
                 # Markdown shows indented lines as they stand.
-                lines = value[0].decode().splitlines()
-                texts.setdefault(tag, []).append((event.step, [line[4:] for line in lines]))
+                verbatim = [line[4:] for line in lines(value[0].decode())]
+                texts.setdefault(tag, []).append((event.step, verbatim))
     return scalars, texts
 
 

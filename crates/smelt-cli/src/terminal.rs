@@ -14,7 +14,7 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -43,9 +43,8 @@ pub fn take() -> io::Result<(Screen, Receiver<String>)> {
     });
     enable_raw_mode()?;
     TAKEN.store(true, Ordering::SeqCst);
-    let screen = execute!(io::stderr(), EnterAlternateScreen)
+    let screen = execute!(io::stderr(), EnterAlternateScreen, Clear(ClearType::All))
         .and_then(|()| Terminal::new(CrosstermBackend::new(io::stderr())))
-        .and_then(|mut screen| screen.clear().map(|()| screen))
         .inspect_err(|_| give_back())?;
     let (sender, lines) = channel();
     *LINES.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);

@@ -160,9 +160,7 @@ pub fn train(
         requested_vocab_size,
         train_tokens: data.train_tokens(),
         val_tokens: data.val_tokens(),
-        first_step: checkpoint
-            .as_deref()
-            .map_or(Ok(0), |path| TrainerState::read(path).map(|state| state.step))?,
+        first_step: steps_of(checkpoint.as_deref())?,
         max_steps: config.train.max_steps,
         estimated_bytes: plan.estimate().peak_bytes,
         peak_tokens_per_second: None,
@@ -202,6 +200,11 @@ fn run_folder(config: &RunConfig) -> Result<PathBuf, CliError> {
         message: "the run has no folder".to_owned(),
         hint: "give one with `--output DIR`".to_owned(),
     })
+}
+
+/// Steps done in a checkpoint.
+fn steps_of(checkpoint: Option<&Path>) -> Result<u64, CliError> {
+    Ok(checkpoint.map_or(Ok(0), |path| TrainerState::read(path).map(|state| state.step))?)
 }
 
 /// The backend that is to train `model`, and the memory that this will take.

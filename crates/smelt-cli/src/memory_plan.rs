@@ -202,12 +202,12 @@ fn optimizer(config: &RunConfig) -> OptimizerShape {
         OptimizerKind::Adamw => OptimizerShape::ADAMW,
         OptimizerKind::Adamw8bit => ADAMW_8BIT,
         // Means of rows and columns.
-        OptimizerKind::Adafactor => shape(0.0, 4),
-        OptimizerKind::Lion => shape(4.0, 4),
+        OptimizerKind::Adafactor => shape(0.0, 2),
+        OptimizerKind::Lion => shape(4.0, 3),
         // Hidden matrices have a momentum, the rest two moments.
         OptimizerKind::Muon => shape(5.0, 1),
         OptimizerKind::Sgd if config.train.momentum == Some(0.0) => shape(0.0, 2),
-        OptimizerKind::Sgd => shape(4.0, 3),
+        OptimizerKind::Sgd => shape(4.0, 2),
     };
     let average = if config.train.ema_decay.is_some() { 4.0 } else { 0.0 };
     OptimizerShape { bytes_per_parameter: optimizer.bytes_per_parameter + average, ..optimizer }

@@ -80,7 +80,8 @@ impl<B: Kernels> ParameterMapper<Autodiff<B>> for Take<'_, B> {
     ) -> Param<Tensor<Autodiff<B>, D>> {
         let trained = parameter.is_require_grad();
         // What lies in 16 bits already stays as it was loaded.
-        if !trained && !(self.0.rounds(info) && parameter.val().dtype() == DType::F32) {
+        let rounds = self.0.rounds(info) && parameter.val().dtype() == DType::F32;
+        if !trained && !rounds {
             return parameter;
         }
         let (id, tensor, mapper) = parameter.consume();

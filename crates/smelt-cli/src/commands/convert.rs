@@ -94,9 +94,10 @@ impl Job for ConvertJob<'_> {
         let mut adapter = Adapter::open(self.adapter, &config.family.names)?;
         adapter.config.base_model_name_or_path = Some(self.base.display().to_string());
         let model = base.with_adapter(&config, &adapter)?;
-        Ok(match self.to {
+        match self.to {
             Format::Hf => save_adapter(&config, &model, &adapter.config, self.output)?,
             Format::Mlx => save_mlx_adapter(&config, &model, &adapter.config, self.output)?,
-        })
+        }
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use smelt_backend::Kernels;
 
 use super::config::{AdapterConfig, ModuleNames, bad};
-use super::folder::Adapter;
+use super::folder::{Adapter, HostTensor};
 use super::rules::{Module, Rules};
 use crate::blocks::{Lora, LoraConfig};
 use crate::config::ModelConfig;
@@ -197,11 +197,13 @@ fn check(held: &[ParameterInfo], adapter: &Adapter) -> Result<(), ModelError> {
     for info in held {
         match adapter.tensors.get(&info.key) {
             None => differences.missing.push(info.key.clone()),
-            Some((found, _)) if *found != info.checkpoint_shape() => differences.mis_shaped.push(MisShaped {
-                name: info.key.clone(),
-                found: found.clone(),
-                expected: info.checkpoint_shape(),
-            }),
+            Some(tensor) if tensor.shape != info.checkpoint_shape() => {
+                differences.mis_shaped.push(MisShaped {
+                    name: info.key.clone(),
+                    found: tensor.shape.clone(),
+                    expected: info.checkpoint_shape(),
+                })
+            }
             Some(_) => {}
         }
     }
@@ -239,8 +241,8 @@ impl<B: Backend> ParameterMapper<B> for Fill<'_> {
         if !self.adapter.replaces(&self.rules, info) {
             return parameter;
         }
-        let (stored, values) = &self.adapter.tensors[&info.key];
-        let values = match (info.transposed, stored.as_slice()) {
+        let HostTensor { shape, values } = &self.adapter.tensors[&info.key];
+        let values = match (info.transposed, shape.as_slice()) {
             (true, [rows, columns]) => transposed(values, *rows, *columns),
             _ => values.clone(),
         };

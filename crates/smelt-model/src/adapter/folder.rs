@@ -28,6 +28,16 @@ const TORCH_WEIGHTS_FILE: &str = "adapter_model.bin";
 /// In front of the names of all parameters in PEFT's files.
 const PEFT_PREFIX: &str = "base_model.model.";
 
+/// Tensors by name.
+pub(super) type HostTensors = BTreeMap<String, HostTensor>;
+
+/// A tensor of a file, in the orientation of files.
+#[derive(Debug, Clone)]
+pub(super) struct HostTensor {
+    pub shape: Vec<usize>,
+    pub values: Vec<f32>,
+}
+
 /// An adapter on the host.
 #[derive(Debug, Clone)]
 pub struct Adapter {
@@ -35,8 +45,8 @@ pub struct Adapter {
     pub config: AdapterConfig,
     /// The file it came from.
     pub(super) path: PathBuf,
-    /// Shapes and values in the orientation of files, by the names of the parameters.
-    pub(super) tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    /// By the names of the parameters.
+    pub(super) tensors: HostTensors,
 }
 
 impl Adapter {
@@ -49,7 +59,7 @@ impl Adapter {
 
     /// Number of values.
     pub fn parameters(&self) -> u64 {
-        self.tensors.values().map(|(_, values)| values.len() as u64).sum()
+        self.tensors.values().map(|tensor| tensor.values.len() as u64).sum()
     }
 
     /// Reads the adapter in `folder`, of PEFT or of mlx-lm, for a model whose parameters are called as in `names`.
@@ -77,15 +87,16 @@ impl Adapter {
 pub(super) fn read(
     file: &TensorFile,
     rename: impl Fn(&str) -> Result<String, ModelError>,
-) -> Result<BTreeMap<String, (Vec<usize>, Vec<f32>)>, ModelError> {
-    let mut tensors = BTreeMap::new();
+) -> Result<HostTensors, ModelError> {
+    let mut tensors = HostTensors::new();
     for name in file.names() {
         let values = file.f32(name)?;
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
             return Err(ModelError::NonFinite { name: name.to_owned(), index, value: values[index] });
         }
         let known = rename(name)?;
-        if tensors.insert(known, (file.shape(name)?.to_vec(), values)).is_some() {
+        let tensor = HostTensor { shape: file.shape(name)?.to_vec(), values };
+        if tensors.insert(known, tensor).is_some() {
             return Err(ModelError::TensorTwice { path: file.path().to_owned(), name: name.to_owned() });
         }
     }

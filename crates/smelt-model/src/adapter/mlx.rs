@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use smelt_backend::Kernels;
 
 use super::config::{AdapterConfig, ModuleNames, bad};
-use super::folder::{Adapter, held, read, write_config};
+use super::folder::{Adapter, HostTensor, held, read, write_config};
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::error::ModelError;
@@ -33,7 +33,7 @@ pub(super) fn open(folder: &Path, config: &Value, names: &NameMap) -> Result<Ada
     let file = TensorFile::open(&path)?;
     let mut tensors = read(&file, |name| Ok(hub_name(name, names)))?;
     let mut modules = BTreeSet::new();
-    for (name, (shape, values)) in &mut tensors {
+    for (name, HostTensor { shape, values }) in &mut tensors {
         if let Some(module) = PARTS.iter().find_map(|(part, _)| name.strip_suffix(part)) {
             modules.insert(module.to_owned());
             if let [rows, columns] = **shape {

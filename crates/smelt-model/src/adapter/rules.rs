@@ -73,7 +73,8 @@ impl<'a> Rules<'a> {
         // A whole name is meant whatever its layer.
         let whole =
             matches!(&self.targets, Matcher::Names(names) if names.iter().any(|name| name == module.key));
-        if !whole && !(self.targets.matches(module) && self.in_layers(module.key)) {
+        let found = whole || (self.targets.matches(module) && self.in_layers(module.key));
+        if !found {
             return None;
         }
         let of =

@@ -26,18 +26,20 @@ fn transformers_peft_and_tensorboard_open_what_is_written() {
     place.done(&base);
     // As after a kill: what the run wrote after this checkpoint is to be forgotten.
     place.done(&["train", "--resume", "base/checkpoints/step-00000010", "--quiet"]);
-    opens(&python, "compare_logits.py", &[&newest(&place.path("base"))]);
-    opens(&python, "read_events.py", &[&place.path("base")]);
+    let compares = |folders: &[&Path]| opens(&python, "compare_logits.py", folders);
+    let mut said = compares(&[&newest(&place.path("base"))]);
+    said += &opens(&python, "read_events.py", &[&place.path("base")]);
     for method in ["lora", "dora"] {
         let mut adapter = vec!["train", "--model", "base", "--method", method, "--lora-rank", "4"];
         adapter.extend(["--max-steps", "5", "--seq-length", "32", "--learning-rate", "0.01"]);
         adapter.extend(["--output", method, "--quiet"]);
         place.done(&adapter);
-        opens(&python, "compare_logits.py", &[&newest(&place.path("base")), &newest(&place.path(method))]);
+        said += &compares(&[&newest(&place.path("base")), &newest(&place.path(method))]);
         let fused = format!("fused-{method}");
         place.done(&["fuse", "--model", method, "--output", &fused]);
-        opens(&python, "compare_logits.py", &[&place.path(&fused)]);
+        said += &compares(&[&place.path(&fused)]);
     }
+    println!("{said}");
 }
 
 fn python() -> Option<PathBuf> {
@@ -59,7 +61,8 @@ fn newest(run: &Path) -> PathBuf {
     folders.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).max().unwrap()
 }
 
-fn opens(python: &Path, script: &str, arguments: &[&Path]) {
+/// What the script says.
+fn opens(python: &Path, script: &str, arguments: &[&Path]) -> String {
     let script = repository().join("xtask/python").join(script);
     let output = Command::new(python)
         .arg(script)
@@ -69,6 +72,6 @@ fn opens(python: &Path, script: &str, arguments: &[&Path]) {
         .output()
         .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    println!("{}", text(&output.stdout));
     assert!(output.status.success(), "{arguments:?}\n{}\n{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
 }

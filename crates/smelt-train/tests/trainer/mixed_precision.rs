@@ -19,7 +19,8 @@ fn golden_batch(golden: &Golden, step: usize) -> TokenBatch {
     let first = step % count * size;
     let input_ids = ids.ids()[first..first + size].to_vec();
     let keep = golden.tensor("attention_mask").ids()[first..first + size].to_vec();
-    let next = |values: &[u32], at: usize| if (at + 1).is_multiple_of(seq_length) { 0 } else { values[at + 1] };
+    let next =
+        |values: &[u32], at: usize| if (at + 1).is_multiple_of(seq_length) { 0 } else { values[at + 1] };
     TokenBatch {
         batch_size,
         seq_length,

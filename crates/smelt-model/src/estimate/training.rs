@@ -112,6 +112,8 @@ impl Kernels {
 
 /// What the allocator keeps between buffers of different sizes, as a share of what comes and goes.
 const FRAGMENTS: (u128, u128) = (1, 20);
+/// What reading the base of an adapter leaves behind.
+const BASE_BYTES: u128 = 5 << 20;
 /// Bytes of a number in 16 bits.
 const HALF_BYTES: u128 = 2;
 /// Positions that a matrix product packs at a time.
@@ -190,7 +192,7 @@ impl Sizes {
         let checkpointed = shape.gradient_checkpointing;
         let accumulates = shape.gradient_accumulation > 1;
         Self {
-            weights: weights + own + copies,
+            weights: weights + own + copies + if shape.adapter.is_some() { BASE_BYTES } else { 0 },
             optimizer: state as u128,
             update: u128::from(shape.optimizer.update_copies) * largest,
             trained,

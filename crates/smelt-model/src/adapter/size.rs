@@ -109,6 +109,11 @@ fn projections(config: &DecoderConfig, layer: usize) -> Vec<Projection> {
             all.push(of_expert("moe.experts.0.gate_proj", hidden, inner));
             all.push(of_expert("moe.experts.0.up_proj", hidden, inner));
             all.push(of_expert("moe.experts.0.down_proj", inner, hidden));
+            if let Some(inner) = experts.shared_expert_intermediate_size {
+                all.push(Projection::new("moe.shared_expert.gate_proj", hidden, inner));
+                all.push(Projection::new("moe.shared_expert.up_proj", hidden, inner));
+                all.push(Projection::new("moe.shared_expert.down_proj", inner, hidden));
+            }
         }
     }
     all

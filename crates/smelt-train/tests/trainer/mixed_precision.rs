@@ -198,8 +198,12 @@ fn masters<B: Kernels>(device: &B::Device) {
         trainer.step(&[batch(0)]).unwrap();
         let head = trainer.model().lm_head.unwrap().weight.val();
         assert_eq!(head.dtype(), burn::tensor::DType::F32, "{precision}");
-        let rounded = to_host(head.clone().cast(burn::tensor::DType::BF16));
-        assert_ne!(to_host(head), rounded, "{precision}: the master has more digits than a copy");
+        // What was f16 or bf16 ends in zeros.
+        let more_digits = |value: &f32| value.to_bits() & 0x1fff != 0;
+        assert!(
+            to_host(head).iter().any(more_digits),
+            "{precision}: the master has no more digits than a copy"
+        );
     }
 }
 

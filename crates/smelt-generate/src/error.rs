@@ -33,4 +33,15 @@ pub enum GenerateError {
     /// The model computed something that is no number.
     #[error("the model returned no finite logit, its weights may be damaged")]
     NotFinite,
+    /// The sampling options and the grammar together leave nothing to draw.
+    #[error("the grammar and `no_repeat_ngram_size` forbid every token")]
+    NothingAllowed,
+    /// A token that the model has no logit for.
+    #[error("the token {token} is not in the vocabulary of {vocabulary}")]
+    NotInVocabulary {
+        /// The token.
+        token: u32,
+        /// Number of logits.
+        vocabulary: usize,
+    },
 }

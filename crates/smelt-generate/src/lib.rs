@@ -13,5 +13,5 @@ mod stop_strings;
 pub use batch::generate_batch;
 pub use error::GenerateError;
 pub use generate::{GenerateOptions, GenerateReport, StopReason, generate};
-pub use sampling::{Sampler, SamplingOptions};
+pub use sampling::{Filter, Sampler, SamplingOptions, TokenLogprobs, TokenMask, order_by_mean_logprob};
 pub use stop_strings::{StopProgress, StopStrings};

@@ -116,6 +116,7 @@ fn request(args: &GenerateArgs, context: &Context) -> Result<TextRequest, CliErr
             min_p: args.min_p,
             repetition_penalty: args.repetition_penalty,
             seed: args.seed.unwrap_or_else(seed_of_the_moment),
+            ..SamplingOptions::default()
         },
         stop: args.stop.clone(),
     })

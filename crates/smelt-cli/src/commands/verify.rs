@@ -8,6 +8,7 @@ mod causal;
 mod chat_template;
 mod checks;
 mod golden;
+mod sampling;
 mod tokenizer;
 mod training;
 
@@ -85,12 +86,14 @@ fn verify(folder: &Path, backend: Name, checks: &mut Checks) -> Result<(), CliEr
     let known: &[&str] = match kind.as_deref() {
         Some("tokenizer") => &tokenizer::FILES,
         Some("chat_template") => &chat_template::FILES,
+        Some("sampling") => &sampling::FILES,
         _ => &KNOWN_FILES,
     };
     checks.unread("file", unknown_files(folder, known)?);
     match kind.as_deref() {
         Some("tokenizer") => tokenizer::verify(folder, checks),
         Some("chat_template") => chat_template::verify(folder, checks),
+        Some("sampling") => sampling::verify(&Golden::open(folder, meta)?, checks),
         Some("causal") => {
             let golden = Golden::open(folder, meta)?;
             dispatch(backend, CausalJob { golden: &golden, checks })

@@ -1,98 +1,122 @@
-//! What is left of the vocabulary, and with which probability.
+//! Which tokens are left to draw from.
 //!
-//! Ties are kept together by top-k, as in transformers. Probabilities are f64: the tail of a vocabulary
-//! adds up.
-
-use std::borrow::Cow;
-use std::collections::BTreeSet;
+//! Each filter looks at the distribution that the ones before it left. Ties are kept together where
+//! transformers keeps them: by top-k and typical sampling, not by top-p. No filter drops all.
 
 use super::SamplingOptions;
+use super::candidates::{Candidates, largest};
+use super::noise::Noise;
+use super::options::Filter;
+use super::select::{Item, item_reaching, kth_largest};
 
-/// A token that may be drawn.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Candidate {
-    pub id: u32,
-    pub logit: f32,
-    pub probability: f64,
-}
-
-/// The logits after the repetition penalty, which counts every token of `previous` once.
-pub(super) fn penalised<'a>(logits: &'a [f32], previous: &[u32], penalty: Option<f64>) -> Cow<'a, [f32]> {
-    let Some(penalty) = penalty.map(|penalty| penalty as f32) else { return logits.into() };
-    let mut changed = logits.to_vec();
-    for id in previous.iter().collect::<BTreeSet<_>>() {
-        if let Some(logit) = changed.get_mut(*id as usize) {
-            *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+/// Applies the filters of `options`, whose temperature is above 0, to candidates of which one is finite.
+pub(super) fn apply(candidates: &mut Candidates, options: &SamplingOptions, noise: Noise) {
+    for filter in options.filters() {
+        match filter {
+            Filter::Temperature => divide(candidates, options.temperature),
+            Filter::TopK => {
+                if let Some(k) = options.top_k.filter(|k| (1..candidates.len()).contains(k)) {
+                    keep_top_k(candidates, k);
+                }
+            }
+            Filter::TopP => {
+                if let Some(p) = options.top_p.filter(|p| *p < 1.0) {
+                    keep_top_p(candidates, p);
+                }
+            }
+            Filter::MinP => {
+                if let Some(ratio) = options.min_p.filter(|ratio| *ratio > 0.0) {
+                    keep_min_p(candidates, ratio);
+                }
+            }
+            Filter::TypicalP => {
+                if let Some(p) = options.typical_p.filter(|p| *p < 1.0) {
+                    keep_typical(candidates, p);
+                }
+            }
+            Filter::Xtc => {
+                if options.xtc_probability.is_some_and(|probability| noise.chance(probability)) {
+                    exclude_top_choices(candidates, options.xtc_threshold());
+                }
+            }
         }
     }
-    changed.into()
 }
 
-/// The tokens that pass all filters, by ascending id, with probabilities that add up to 1.
-///
-/// The temperature of `options` is above 0 and some logit is finite.
-pub(super) fn candidates(logits: &[f32], options: &SamplingOptions) -> Vec<Candidate> {
-    // Shifted before they are divided, so that a low temperature cannot make two of them infinite.
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let scaled = |logit: &f32| (f64::from(logit - largest) / options.temperature) as f32;
-    let mut candidates: Vec<Candidate> = (0..)
-        .zip(logits)
-        .map(|(id, logit)| Candidate { id, logit: scaled(logit), probability: 0.0 })
-        .collect();
-    if let Some(k) = options.top_k.filter(|k| *k < candidates.len()) {
-        keep_top_k(&mut candidates, k);
+fn divide(candidates: &mut Candidates, temperature: f64) {
+    if temperature == 1.0 {
+        return;
     }
-    normalise(&mut candidates);
-    if let Some(p) = options.top_p.filter(|p| *p < 1.0) {
-        keep_top_p(&mut candidates, p);
-        normalise(&mut candidates);
+    // Neither 0 nor infinite: the largest and forbidden logits would become NaN.
+    let temperature = (temperature as f32).clamp(f32::MIN_POSITIVE, f32::MAX);
+    // Shifted before they are divided, so that a low temperature makes no two of them infinite.
+    let largest = largest(candidates.logits());
+    for logit in candidates.logits_mut() {
+        *logit = (*logit - largest) / temperature;
     }
-    if let Some(ratio) = options.min_p {
-        keep_min_p(&mut candidates, ratio);
-        normalise(&mut candidates);
-    }
-    candidates
 }
 
 /// Keeps the `k` largest logits and what equals the smallest of them.
-fn keep_top_k(candidates: &mut Vec<Candidate>, k: usize) {
-    let mut logits: Vec<f32> = candidates.iter().map(|candidate| candidate.logit).collect();
-    let (_, smallest, _) = logits.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
-    let smallest = *smallest;
-    candidates.retain(|candidate| candidate.logit >= smallest);
+fn keep_top_k(candidates: &mut Candidates, k: usize) {
+    let mut buffer = std::mem::take(&mut candidates.buffer);
+    let smallest = kth_largest(candidates.logits(), k, &mut buffer);
+    candidates.buffer = buffer;
+    candidates.retain(|_, logit| logit >= smallest);
 }
 
 /// Keeps the likeliest tokens until they reach `p`, at least one.
-fn keep_top_p(candidates: &mut Vec<Candidate>, p: f64) {
-    // All tokens below this together stay under `1 - p`: most of a vocabulary need not be sorted.
-    let negligible = (1.0 - p) / candidates.len() as f64;
-    candidates.retain(|candidate| candidate.probability >= negligible);
-    candidates.sort_unstable_by(|a, b| b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id)));
-    let mut sum = 0.0;
-    let reaches = |candidate: &Candidate| {
-        sum += candidate.probability;
-        sum >= p
-    };
-    let last = candidates.iter().position(reaches).unwrap_or(candidates.len() - 1);
-    candidates.truncate(last + 1);
-    candidates.sort_unstable_by_key(|candidate| candidate.id);
+fn keep_top_p(candidates: &mut Candidates, p: f64) {
+    let total = candidates.weigh();
+    // All tokens below this together stay under `1 - p`: most of a vocabulary need not be looked at again.
+    let negligible = ((1.0 - p) * total / candidates.len() as f64) as f32;
+    let mut items = collect(candidates, |_, weight| (weight >= negligible).then_some(weight));
+    if let Some(last) = item_reaching(&mut items, p * total, Item::descending) {
+        let border = candidates.logits()[last.index as usize];
+        candidates.retain(|index, logit| logit > border || (logit == border && index <= last.index as usize));
+    }
+    candidates.items = items;
 }
 
 /// Drops tokens less probable than `ratio` of the likeliest.
-fn keep_min_p(candidates: &mut Vec<Candidate>, ratio: f64) {
-    let largest = candidates.iter().map(|candidate| candidate.probability).fold(0.0, f64::max);
-    candidates.retain(|candidate| candidate.probability >= ratio * largest);
+fn keep_min_p(candidates: &mut Candidates, ratio: f64) {
+    let border = largest(candidates.logits()) + ratio.ln() as f32;
+    candidates.retain(|_, logit| logit >= border);
 }
 
-/// Softmax of the candidates' logits.
-fn normalise(candidates: &mut [Candidate]) {
-    let largest = candidates.iter().map(|candidate| candidate.logit).fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for candidate in &mut *candidates {
-        candidate.probability = f64::from(candidate.logit - largest).exp();
-        sum += candidate.probability;
+/// Keeps the tokens whose surprise is nearest to the entropy until they reach `p`, at least one.
+fn keep_typical(candidates: &mut Candidates, p: f64) {
+    let total = candidates.weigh();
+    let terms = candidates.logits().iter().zip(candidates.weights()).filter(|(_, weight)| **weight > 0.0);
+    let mean = terms.map(|(logit, weight)| f64::from(*logit) * f64::from(*weight)).sum::<f64>() / total;
+    // Surprise is the log of the denominator less the logit, and entropy its mean: the log cancels.
+    let distance = move |logit: f32| (f64::from(logit) - mean).abs() as f32;
+    let mut items = collect(candidates, |logit, _| Some(distance(logit)));
+    if let Some(last) = item_reaching(&mut items, p * total, Item::ascending) {
+        candidates.retain(|_, logit| distance(logit) <= last.key);
     }
-    for candidate in candidates {
-        candidate.probability /= sum;
+    candidates.items = items;
+}
+
+/// Of several tokens that reach the probability `threshold`, keeps the least likely; the rest of the
+/// vocabulary stays.
+fn exclude_top_choices(candidates: &mut Candidates, threshold: f64) {
+    let least = (threshold * candidates.weigh()) as f32;
+    let items = collect(candidates, |logit, weight| (weight >= least).then_some(logit));
+    if let Some(kept) = items.iter().copied().max_by(Item::descending) {
+        let (border, kept) = (kept.key, kept.index as usize);
+        candidates.retain(|index, logit| logit < border || index == kept);
     }
+    candidates.items = items;
+}
+
+/// The candidates to which `key`, given logit and weight, gives one, with their weights as masses; in the
+/// scratch space of `candidates`, which wants it back.
+fn collect(candidates: &mut Candidates, key: impl Fn(f32, f32) -> Option<f32>) -> Vec<Item> {
+    let mut items = std::mem::take(&mut candidates.items);
+    items.clear();
+    let both = (0..).zip(candidates.logits().iter().zip(candidates.weights()));
+    items.extend(both.filter_map(|(index, (logit, weight))| {
+        key(*logit, *weight).map(|key| Item { key, mass: *weight, index })
+    }));
+    items
 }

@@ -1,98 +1,170 @@
 //! From the logits of one position to a token, on the host.
 //!
-//! The order is that of transformers: repetition penalty, temperature, top-k, top-p, min-p. A token is
-//! drawn from what is left, in the order of ids, so that a seed decides everything.
+//! First single logits change ([`adjustments`]), then [`filters`] drop tokens, in the order of transformers;
+//! [`noise`] draws from what is left. Time goes into few passes over the vocabulary: nothing is sorted as a
+//! whole, and exponentials are taken of what decides.
 
+mod adjustments;
+mod candidates;
 mod filters;
+mod history;
+mod logprobs;
+mod mask;
+mod noise;
 mod options;
+mod select;
 
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
-
-pub use options::SamplingOptions;
+pub use logprobs::{TokenLogprobs, order_by_mean_logprob};
+pub use mask::TokenMask;
+pub use options::{Filter, SamplingOptions};
 
 use crate::error::GenerateError;
-use filters::Candidate;
+use candidates::Candidates;
+use history::History;
+use noise::Noise;
 
-/// Draws tokens by [`SamplingOptions`], with a generator of its own.
+/// Logits that are compared at a time: within one block, the position of the largest is looked for.
+const BLOCK: usize = 512;
+
+/// Draws the tokens of one sequence by [`SamplingOptions`].
+///
+/// What is drawn depends on the options, the logits and the tokens before, on nothing else: a sampler can go
+/// back, and two that are asked the same give the same. It keeps buffers and counts only.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     options: SamplingOptions,
-    generator: StdRng,
+    prompt_length: Option<usize>,
+    history: History,
+    candidates: Candidates,
 }
 
 impl Sampler {
-    /// A sampler that starts at the seed of `options`.
+    /// A sampler for one sequence.
     ///
     /// # Errors
     /// [`GenerateError::BadOption`] for an option that does not fit.
     pub fn new(options: &SamplingOptions) -> Result<Self, GenerateError> {
         options.validate()?;
-        Ok(Self { options: options.clone(), generator: StdRng::seed_from_u64(options.seed) })
+        Ok(Self {
+            options: options.clone(),
+            prompt_length: None,
+            history: History::default(),
+            candidates: Candidates::default(),
+        })
     }
 
-    /// The next token: `logits` over the vocabulary, `previous` the tokens so far, prompt included.
+    /// With a prompt of `tokens` tokens, whose repetition costs no presence or frequency penalty. Otherwise
+    /// the prompt is what comes before the first token that is drawn.
+    #[must_use]
+    pub fn with_prompt_length(mut self, tokens: usize) -> Self {
+        self.prompt_length = Some(tokens);
+        self
+    }
+
+    /// The next token: `logits` over the vocabulary, `tokens` those so far, prompt included.
     ///
     /// # Errors
-    /// [`GenerateError::NotFinite`] if no logit is finite, or one is NaN.
-    pub fn sample(&mut self, logits: &[f32], previous: &[u32]) -> Result<u32, GenerateError> {
-        if logits.iter().any(|logit| logit.is_nan()) || !logits.iter().any(|logit| logit.is_finite()) {
-            return Err(GenerateError::NotFinite);
-        }
-        if self.options.is_greedy() && self.options.repetition_penalty.is_none() {
-            return Ok(likeliest(logits));
-        }
-        let logits = filters::penalised(logits, previous, self.options.repetition_penalty);
-        if self.options.is_greedy() {
-            return Ok(likeliest(&logits));
-        }
-        let candidates = filters::candidates(&logits, &self.options);
-        Ok(draw(&candidates, self.generator.random::<f64>()))
+    /// [`GenerateError::NotFinite`] if no logit is finite, or one is NaN or infinite;
+    /// [`GenerateError::NothingAllowed`] if the options forbid every token; [`GenerateError::BadOption`] for
+    /// a `logit_bias` beyond the vocabulary.
+    pub fn sample(&mut self, logits: &[f32], tokens: &[u32]) -> Result<u32, GenerateError> {
+        self.sample_allowed(logits, tokens, None)
     }
-}
 
-impl SamplingOptions {
+    /// As [`Sampler::sample`], from the tokens of a mask.
+    ///
+    /// # Errors
+    /// Those of [`Sampler::sample`].
+    pub fn sample_allowed(
+        &mut self,
+        logits: &[f32],
+        tokens: &[u32],
+        allowed: Option<&TokenMask>,
+    ) -> Result<u32, GenerateError> {
+        let likeliest_of_all = likeliest(logits)?;
+        if self.options.is_greedy() && allowed.is_none() && !self.options.has_adjustments() {
+            return Ok(likeliest_of_all as u32);
+        }
+        self.adjust(logits, tokens, allowed)?;
+        let best = likeliest(self.candidates.logits()).map_err(|_| GenerateError::NothingAllowed)?;
+        if self.options.is_greedy() {
+            return Ok(best as u32);
+        }
+        let noise = Noise::new(self.options.seed, tokens.len());
+        filters::apply(&mut self.candidates, &self.options, noise);
+        let candidates = &self.candidates;
+        let best = likeliest(candidates.logits())?;
+        Ok(candidates.id(noise.draw(candidates.logits(), best, |index| candidates.id(index))))
+    }
+
     /// The distribution a token is drawn from: one probability per id, 0 where filtered out.
     ///
     /// # Errors
-    /// [`GenerateError::BadOption`] for an option that does not fit.
-    pub fn probabilities(&self, logits: &[f32], previous: &[u32]) -> Result<Vec<f32>, GenerateError> {
-        self.validate()?;
-        let logits = filters::penalised(logits, previous, self.repetition_penalty);
+    /// Those of [`Sampler::sample`].
+    pub fn probabilities(
+        &mut self,
+        logits: &[f32],
+        tokens: &[u32],
+        allowed: Option<&TokenMask>,
+    ) -> Result<Vec<f32>, GenerateError> {
+        likeliest(logits)?;
+        self.adjust(logits, tokens, allowed)?;
+        let best = likeliest(self.candidates.logits()).map_err(|_| GenerateError::NothingAllowed)?;
         let mut probabilities = vec![0.0; logits.len()];
-        if self.is_greedy() {
-            probabilities[likeliest(&logits) as usize] = 1.0;
+        if self.options.is_greedy() {
+            probabilities[best] = 1.0;
             return Ok(probabilities);
         }
-        for candidate in filters::candidates(&logits, self) {
-            probabilities[candidate.id as usize] = candidate.probability as f32;
+        let noise = Noise::new(self.options.seed, tokens.len());
+        filters::apply(&mut self.candidates, &self.options, noise);
+        for (id, probability) in self.candidates.probabilities() {
+            probabilities[id as usize] = probability as f32;
         }
         Ok(probabilities)
     }
+
+    /// Fills the candidates with the logits as they enter the filters.
+    fn adjust(
+        &mut self,
+        logits: &[f32],
+        tokens: &[u32],
+        allowed: Option<&TokenMask>,
+    ) -> Result<(), GenerateError> {
+        let options = &self.options;
+        self.candidates.reset(logits);
+        let logits = self.candidates.logits_mut();
+        adjustments::add_biases(logits, options)?;
+        if options.counts_tokens() {
+            let prompt_length = *self.prompt_length.get_or_insert(tokens.len());
+            self.history.follow(tokens, prompt_length);
+            adjustments::penalise(logits, &self.history, options);
+        }
+        if let Some(size) = options.ngram_size() {
+            adjustments::forbid_repeated_ngrams(logits, tokens, size);
+        }
+        if let Some(allowed) = allowed {
+            adjustments::forbid_others(logits, allowed);
+        }
+        Ok(())
+    }
 }
 
-/// The id of the largest logit, the lowest of equals.
-fn likeliest(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (id, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = id;
+/// The index of the largest logit, the lowest of equals.
+///
+/// # Errors
+/// [`GenerateError::NotFinite`] if a logit is NaN or infinite, or none is finite.
+fn likeliest(logits: &[f32]) -> Result<usize, GenerateError> {
+    let (mut best, mut largest) = (0, f32::NEG_INFINITY);
+    for (number, block) in logits.chunks(BLOCK).enumerate() {
+        let in_block = candidates::largest(block);
+        if in_block > largest {
+            (best, largest) = (number, in_block);
+        }
+        if block.iter().fold(false, |any, logit| any | logit.is_nan()) {
+            return Err(GenerateError::NotFinite);
         }
     }
-    best as u32
-}
-
-/// The candidate at `point`, uniform in [0, 1), of the line on which probabilities lie end to end.
-fn draw(candidates: &[Candidate], point: f64) -> u32 {
-    let total: f64 = candidates.iter().map(|candidate| candidate.probability).sum();
-    let mut left = point * total;
-    for candidate in candidates {
-        left -= candidate.probability;
-        if left < 0.0 {
-            return candidate.id;
-        }
-    }
-    // Rounding can leave a rest: it belongs to the last candidate that can be drawn at all.
-    let possible = candidates.iter().rev().find(|candidate| candidate.probability > 0.0);
-    possible.map_or(0, |candidate| candidate.id)
+    let start = best * BLOCK;
+    let found = logits[start..].iter().position(|logit| *logit == largest).map(|at| start + at);
+    found.filter(|_| largest.is_finite()).ok_or(GenerateError::NotFinite)
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::smelt::Place;
 
+const KINDS: [&str; 3] = ["causal", "training", "sampling"];
+
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
 }
@@ -18,8 +20,8 @@ fn copy(place: &Place, name: &str) -> String {
     place.path(name).display().to_string()
 }
 
-/// Folders of the kinds that hold a model.
-fn models() -> Vec<String> {
+/// Folders of [`KINDS`].
+fn folders() -> Vec<String> {
     let kind = |folder: &Path| {
         let meta = fs::read(folder.join("meta.json")).unwrap_or_default();
         serde_json::from_slice::<serde_json::Value>(&meta)
@@ -27,13 +29,13 @@ fn models() -> Vec<String> {
             .unwrap_or_default()
     };
     let entries = fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().path());
-    let folders = entries.filter(|folder| kind(folder) == "causal" || kind(folder) == "training");
+    let folders = entries.filter(|folder| KINDS.iter().any(|known| kind(folder) == *known));
     folders.map(|folder| folder.display().to_string()).collect()
 }
 
 #[test]
 fn the_reference_is_met_on_every_backend() {
-    let folders = models();
+    let folders = folders();
     assert!(folders.len() > 35, "{} folders", folders.len());
     for backend in ["cpu", "ndarray", "candle"] {
         let mut args = vec!["verify", "--backend", backend, "--json"];
@@ -60,6 +62,8 @@ fn the_reference_is_met_on_every_backend() {
             "batch",
             "gradient norms",
             "final logits",
+            "temp_topk_topp",
+            "no_repeat_ngram",
         ] {
             assert!(names.contains(&check), "{check} in {names:?}");
         }

@@ -3,7 +3,7 @@
 use super::select::Item;
 
 /// Elements that are compared side by side.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// Tokens by ascending id. The buffers are kept from one position to the next.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +67,7 @@ impl Candidates {
         let largest = largest(&self.logits);
         self.weights.clear();
         self.weights.extend(self.logits.iter().map(|logit| (logit - largest).exp()));
-        self.weights.chunks(LANES).map(|weights| f64::from(weights.iter().sum::<f32>())).sum()
+        sum(self.weights.iter().copied())
     }
 
     /// What [`Candidates::weigh`] computed.
@@ -82,6 +82,15 @@ impl Candidates {
         let total: f64 = self.logits.iter().map(weight).sum();
         self.logits.iter().enumerate().map(move |(index, logit)| (self.id(index), weight(logit) / total))
     }
+}
+
+/// The sum of `values`, in lanes that do not wait for each other.
+pub(super) fn sum(values: impl Iterator<Item = f32>) -> f64 {
+    let mut lanes = [0f64; LANES];
+    for (at, value) in values.enumerate() {
+        lanes[at % LANES] += f64::from(value);
+    }
+    lanes.iter().sum()
 }
 
 /// The largest of `logits`; `-inf` if there are none.

@@ -67,12 +67,11 @@ fn keep_top_k(candidates: &mut Candidates, k: usize) {
 /// Keeps the likeliest tokens until they reach `p`, at least one.
 fn keep_top_p(candidates: &mut Candidates, p: f64) {
     let total = candidates.weigh();
-    // All tokens below this together stay under `1 - p`: most of a vocabulary need not be looked at again.
-    let negligible = ((1.0 - p) * total / candidates.len() as f64) as f32;
-    let mut items = collect(candidates, |_, weight| (weight >= negligible).then_some(weight));
-    if let Some(last) = item_reaching(&mut items, p * total, Item::descending) {
-        let border = candidates.logits()[last.index as usize];
-        candidates.retain(|index, logit| logit > border || (logit == border && index <= last.index as usize));
+    let mut items = std::mem::take(&mut candidates.items);
+    let last = item_reaching(candidates.logits(), candidates.weights(), p * total, &mut items);
+    if let Some(Item { key, index, .. }) = last {
+        // Without a branch, which a flat distribution would mispredict.
+        candidates.retain(|at, logit| (logit > key) | ((logit == key) & (at <= index as usize)));
     }
     candidates.items = items;
 }
@@ -89,34 +88,25 @@ fn keep_typical(candidates: &mut Candidates, p: f64) {
     let terms = candidates.logits().iter().zip(candidates.weights()).filter(|(_, weight)| **weight > 0.0);
     let mean = terms.map(|(logit, weight)| f64::from(*logit) * f64::from(*weight)).sum::<f64>() / total;
     // Surprise is the log of the denominator less the logit, and entropy its mean: the log cancels.
-    let distance = move |logit: f32| (f64::from(logit) - mean).abs() as f32;
-    let mut items = collect(candidates, |logit, _| Some(distance(logit)));
-    if let Some(last) = item_reaching(&mut items, p * total, Item::ascending) {
-        candidates.retain(|_, logit| distance(logit) <= last.key);
+    let closeness = move |logit: f32| -((f64::from(logit) - mean).abs() as f32);
+    let (mut items, mut keys) =
+        (std::mem::take(&mut candidates.items), std::mem::take(&mut candidates.buffer));
+    keys.clear();
+    keys.extend(candidates.logits().iter().map(|logit| closeness(*logit)));
+    if let Some(last) = item_reaching(&keys, candidates.weights(), p * total, &mut items) {
+        candidates.retain(|_, logit| closeness(logit) >= last.key);
     }
-    candidates.items = items;
+    (candidates.items, candidates.buffer) = (items, keys);
 }
 
 /// Of several tokens that reach the probability `threshold`, keeps the least likely; the rest of the
 /// vocabulary stays.
 fn exclude_top_choices(candidates: &mut Candidates, threshold: f64) {
     let least = (threshold * candidates.weigh()) as f32;
-    let items = collect(candidates, |logit, weight| (weight >= least).then_some(logit));
-    if let Some(kept) = items.iter().copied().max_by(Item::descending) {
-        let (border, kept) = (kept.key, kept.index as usize);
-        candidates.retain(|index, logit| logit < border || index == kept);
-    }
-    candidates.items = items;
-}
-
-/// The candidates to which `key`, given logit and weight, gives one, with their weights as masses; in the
-/// scratch space of `candidates`, which wants it back.
-fn collect(candidates: &mut Candidates, key: impl Fn(f32, f32) -> Option<f32>) -> Vec<Item> {
-    let mut items = std::mem::take(&mut candidates.items);
-    items.clear();
-    let both = (0..).zip(candidates.logits().iter().zip(candidates.weights()));
-    items.extend(both.filter_map(|(index, (logit, weight))| {
-        key(*logit, *weight).map(|key| Item { key, mass: *weight, index })
-    }));
-    items
+    let good =
+        candidates.weights().iter().enumerate().filter(|(_, weight)| **weight >= least && **weight > 0.0);
+    // Of equals the last.
+    let Some((kept, _)) = good.reduce(|a, b| if b.1 <= a.1 { b } else { a }) else { return };
+    let border = candidates.logits()[kept];
+    candidates.retain(|index, logit| logit < border || index == kept);
 }

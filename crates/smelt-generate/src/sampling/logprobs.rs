@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::candidates::largest;
+use super::candidates::{largest, sum};
 use super::likeliest;
 use super::select::{Item, kth_largest};
 use crate::error::GenerateError;
@@ -39,22 +39,16 @@ impl TokenLogprobs {
     }
 }
 
-/// Natural logarithms of all probabilities.
-pub(crate) fn log_softmax(logits: &[f32]) -> Vec<f32> {
-    let normalizer = log_sum_exp(logits);
-    logits.iter().map(|logit| (f64::from(*logit) - normalizer) as f32).collect()
-}
-
 /// The `count` largest logits with their ids, descending, the lower id first of equals.
-pub(crate) fn largest_tokens(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
+fn largest_tokens(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
     let count = count.min(logits.len());
     if count == 0 {
         return Vec::new();
     }
     let least = kth_largest(logits, count, &mut Vec::new());
-    let item = |(index, logit): (u32, &f32)| Item { key: *logit, mass: 0.0, index };
+    let item = |(index, logit): (u32, &f32)| Item::new(*logit, 0.0, index);
     let mut items: Vec<Item> = (0..).zip(logits).filter(|(_, logit)| **logit >= least).map(item).collect();
-    items.sort_unstable_by(Item::descending);
+    items.sort_unstable_by(Item::compare);
     items.truncate(count);
     items.into_iter().map(|item| (item.index, item.key)).collect()
 }
@@ -74,6 +68,5 @@ pub fn order_by_mean_logprob(sequences: &[Vec<f32>]) -> Vec<usize> {
 
 fn log_sum_exp(logits: &[f32]) -> f64 {
     let largest = largest(logits);
-    let sum: f64 = logits.iter().map(|logit| f64::from((logit - largest).exp())).sum();
-    f64::from(largest) + sum.ln()
+    f64::from(largest) + sum(logits.iter().map(|logit| (logit - largest).exp())).ln()
 }

@@ -2,8 +2,25 @@
 
 use std::cmp::Ordering;
 
+use super::candidates::{LANES, largest, sum};
+
 /// Logits looked at before one of them is compared alone.
 const CHUNK: usize = 32;
+
+/// Masses that are added in f32 before they are in f64.
+const BLOCK: usize = 16 * LANES;
+
+/// So many items are put in order at once.
+const FEW: usize = 256;
+
+/// Keys, which are logarithms, that far below the largest hardly matter.
+const RANGE: f32 = 32.0;
+
+/// How often the range of keys is halved.
+const HALVINGS: usize = 9;
+
+/// All keys.
+const EVERYTHING: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
 
 /// The `k`-th largest of `logits`, which holds at least `k` numbers; `buffer` is scratch space.
 pub(super) fn kth_largest(logits: &[f32], k: usize, buffer: &mut Vec<f32>) -> f32 {
@@ -29,38 +46,92 @@ pub(super) fn kth_largest(logits: &[f32], k: usize, buffer: &mut Vec<f32>) -> f3
     }
 }
 
-/// What is chosen by its place in an order until a mass is reached.
+/// What is chosen by its place in an order until a mass is reached: larger keys first, and of equals the
+/// lower index.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Item {
     /// What the order looks at first.
     pub key: f32,
     pub mass: f32,
-    /// Decides between equal keys: the lower comes first.
     pub index: u32,
 }
 
 impl Item {
-    /// Larger keys first.
-    pub(super) fn descending(&self, other: &Self) -> Ordering {
-        other.key.total_cmp(&self.key).then(self.index.cmp(&other.index))
+    pub(super) fn new(key: f32, mass: f32, index: u32) -> Self {
+        // The total order of floats has a negative zero below zero; here they are equals.
+        Self { key: key + 0.0, mass, index }
     }
 
-    /// Smaller keys first.
-    pub(super) fn ascending(&self, other: &Self) -> Ordering {
-        self.key.total_cmp(&other.key).then(self.index.cmp(&other.index))
+    pub(super) fn compare(&self, other: &Self) -> Ordering {
+        other.key.total_cmp(&self.key).then(self.index.cmp(&other.index))
     }
 }
 
-/// The item with which the mass in the order of `compare` reaches `mass`, the last if it never does.
-/// None if there are no items.
-pub(super) fn item_reaching(
-    mut items: &mut [Item],
-    mut mass: f64,
-    compare: impl Fn(&Item, &Item) -> Ordering,
-) -> Option<Item> {
+/// The item with which `mass` is reached in the order of [`Item`], the last if it never is. None if there
+/// are no keys. `items` is scratch space.
+pub(super) fn item_reaching(keys: &[f32], masses: &[f32], mass: f64, items: &mut Vec<Item>) -> Option<Item> {
+    let (low, high) = if keys.len() > FEW { range_reaching(keys, masses, mass) } else { EVERYTHING };
+    items.clear();
+    let chunks = keys.chunks(CHUNK).zip(masses.chunks(CHUNK));
+    for (start, (keys, masses)) in (0..).step_by(CHUNK).zip(chunks) {
+        let near = |key: f32| (key >= low) & (key <= high);
+        if keys.iter().fold(false, |any, key| any | near(*key)) {
+            let all = (start..).zip(keys.iter().zip(masses));
+            let item = |(index, (key, mass)): (u32, (&f32, &f32))| Item::new(*key, *mass, index);
+            items.extend(all.map(item).filter(|item| near(item.key)));
+        }
+    }
+    first_reaching(items, mass - mass_above(keys, masses, high))
+}
+
+/// Between which keys `mass` is reached: found by halving, with sums over all that are quick and rough, and
+/// then checked.
+fn range_reaching(keys: &[f32], masses: &[f32], mass: f64) -> (f32, f32) {
+    let mut high = largest(keys);
+    let mut low = high - RANGE;
+    for _ in 0..HALVINGS {
+        let middle = low + (high - low) / 2.0;
+        match rough_mass_above(keys, masses, middle) < mass {
+            true => high = middle,
+            false => low = middle,
+        }
+    }
+    let holds = mass_above(keys, masses, high) < mass && mass_above(keys, masses, low) >= mass;
+    if holds { (low, high) } else { EVERYTHING }
+}
+
+/// The sum of the masses whose key is above `border`.
+fn mass_above(keys: &[f32], masses: &[f32], border: f32) -> f64 {
+    sum(keys.iter().zip(masses).map(|(key, mass)| counted(*key, *mass, border)))
+}
+
+/// As [`mass_above`], but for the last digits of an f32.
+fn rough_mass_above(keys: &[f32], masses: &[f32], border: f32) -> f64 {
+    let block = |(keys, masses): (&[f32], &[f32])| {
+        let mut lanes = [0f32; LANES];
+        let ((keys, last_keys), (masses, last_masses)) =
+            (keys.as_chunks::<LANES>(), masses.as_chunks::<LANES>());
+        for (keys, masses) in keys.iter().zip(masses) {
+            for lane in 0..LANES {
+                lanes[lane] += counted(keys[lane], masses[lane], border);
+            }
+        }
+        let last = last_keys.iter().zip(last_masses).map(|(key, mass)| counted(*key, *mass, border));
+        f64::from(lanes.into_iter().chain(last).sum::<f32>())
+    };
+    keys.chunks(BLOCK).zip(masses.chunks(BLOCK)).map(block).sum()
+}
+
+/// `mass` if `key` is above `border`, else 0; without a branch, which half of the keys would mispredict.
+fn counted(key: f32, mass: f32, border: f32) -> f32 {
+    f32::from_bits(mass.to_bits() & 0u32.wrapping_sub(u32::from(key > border)))
+}
+
+/// As [`item_reaching`], of items in any order, which are put partly in order.
+fn first_reaching(mut items: &mut [Item], mut mass: f64) -> Option<Item> {
     while items.len() > 1 {
         let middle = items.len() / 2;
-        items.select_nth_unstable_by(middle, &compare);
+        items.select_nth_unstable_by(middle, Item::compare);
         let (first, rest) = items.split_at_mut(middle);
         let first_mass: f64 = first.iter().map(|item| f64::from(item.mass)).sum();
         if first_mass >= mass {
@@ -98,22 +169,23 @@ mod tests {
 
         #[test]
         fn the_mass_is_reached_where_a_sort_says(
-            masses in proptest::collection::vec((0u8..9, 1u8..9), 1..60),
+            items in proptest::collection::vec((0u8..9, 1u8..9), 1..60),
+            copies in prop::sample::select(vec![1usize, 20]),
             share in 0.01f64..1.0,
         ) {
-            let item = |(index, (key, mass)): (usize, &(u8, u8))| Item {
-                key: (*key).into(), mass: (*mass).into(), index: index as u32,
-            };
-            let mut items: Vec<Item> = masses.iter().enumerate().map(item).collect();
-            let total: f64 = items.iter().map(|item| f64::from(item.mass)).sum();
-            let found = item_reaching(&mut items, share * total, Item::descending).unwrap();
-            items.sort_by(Item::descending);
+            let items = items.repeat(copies);
+            let (keys, masses): (Vec<f32>, Vec<f32>) =
+                items.iter().map(|(key, mass)| (f32::from(*key).ln(), f32::from(*mass))).unzip();
+            let mass = share * masses.iter().map(|mass| f64::from(*mass)).sum::<f64>();
+            let found = item_reaching(&keys, &masses, mass, &mut Vec::new()).unwrap();
+            let mut order: Vec<usize> = (0..keys.len()).collect();
+            order.sort_by(|a, b| keys[*b].total_cmp(&keys[*a]));
             let mut sum = 0.0;
-            let expected = items.iter().find(|item| {
-                sum += f64::from(item.mass);
-                sum >= share * total
+            let expected = order.into_iter().find(|index| {
+                sum += f64::from(masses[*index]);
+                sum >= mass
             });
-            prop_assert_eq!(found.index, expected.unwrap().index);
+            prop_assert_eq!(found.index as usize, expected.unwrap());
         }
     }
 }

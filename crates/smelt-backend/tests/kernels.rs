@@ -91,7 +91,9 @@ impl Job for Linear {
     type Output = ();
 
     fn run<B: Kernels>(self, device: B::Device) {
-        for [rows, inner, outer] in [[1, 1, 1], [5, 7, 3], [33, 16, 24], [1, 64, 96], [130, 64, 200]] {
+        for [rows, inner, outer] in
+            [[1, 1, 1], [5, 7, 3], [33, 16, 24], [1, 64, 96], [130, 64, 200], [7, 600, 35], [400, 270, 150]]
+        {
             let inputs = [
                 random::<B, 2>([rows, inner], 1, &device),
                 random::<B, 2>([outer, inner], 2, &device),
@@ -448,7 +450,9 @@ impl Job for HalfPrecisionWeights {
 
     fn run<B: Kernels>(self, device: B::Device) {
         for dtype in [DType::BF16, DType::F16].into_iter().filter(|dtype| B::keeps_weights_in(*dtype)) {
-            for (rows, inner, outer) in [(1, 70, 33), (3, 128, 65), (9, 40, 600), (20, 96, 1030)] {
+            for (rows, inner, outer) in
+                [(1, 70, 33), (3, 128, 65), (8, 600, 65), (9, 40, 600), (20, 300, 1030)]
+            {
                 let x = random::<B, 2>([rows, inner], 1, &device);
                 let bias = random::<B, 2>([1, outer], 3, &device).reshape([outer]);
                 let held = random::<B, 2>([outer, inner], 2, &device).cast(dtype);
@@ -469,6 +473,29 @@ impl Job for HalfPrecisionWeights {
                     &to_host(found.bias.expect("asked for")),
                     &to_host(expected.bias.expect("asked for")),
                 );
+            }
+        }
+    }
+}
+
+/// What a sequence gets does not depend on which others are decoded with it.
+#[derive(Clone)]
+struct RowsAlone;
+
+impl Job for RowsAlone {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        let (inner, outer) = (600, 331);
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let weight = random::<B, 2>([outer, inner], 2, &device).cast(dtype);
+            let bias = random::<B, 1>([outer], 3, &device);
+            let linear = |x| to_host(Kernels::linear(x, weight.clone(), Some(bias.clone())));
+            let x = random::<B, 2>([100, inner], 1, &device);
+            let alone: Vec<f32> = (0..100).flat_map(|row| linear(x.clone().narrow(0, row, 1))).collect();
+            for rows in (1..=17).chain([40, 100]) {
+                let together = linear(x.clone().narrow(0, 0, rows));
+                assert_eq!(together, alone[..rows * outer], "{rows} rows, a weight in {dtype:?}");
             }
         }
     }
@@ -593,6 +620,13 @@ fn adamw_matches_the_paper() {
 #[test]
 fn weights_in_half_precision_give_what_they_stand_for() {
     on_each_backend(HalfPrecisionWeights);
+}
+
+#[test]
+fn rows_come_out_as_they_do_alone() {
+    if in_build().contains(&Name::Cpu) {
+        dispatch(Name::Cpu, RowsAlone);
+    }
 }
 
 #[test]

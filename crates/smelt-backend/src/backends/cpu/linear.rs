@@ -1,7 +1,7 @@
-//! `linear`: the product starts from the bias instead of zero, and reads the weight in place.
+//! `linear` in f32: the product starts from the bias instead of zero, and reads the weight in place.
 
 use burn::tensor::Tensor;
-use burn_flex::Flex;
+use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
 use super::matrix::{Destination, Threads, View, product};
@@ -15,12 +15,26 @@ pub(super) fn forward(
 ) -> Tensor<Flex, 2> {
     let ([rows, _], [outer, _]) = (x.dims(), weight.dims());
     let (x, weight) = (flex(x), flex(weight));
-    let (mut y, mode) = match bias.map(contiguous) {
+    let (mut y, mode) = start(bias, [rows, outer]);
+    product(&mut y, outer, mode, 1.0, matrix(&x), matrix(&weight).transposed(), Threads::All);
+    from_vec(y, [rows, outer])
+}
+
+/// What a product is added to, or takes the place of.
+pub(super) fn start(bias: Option<Tensor<Flex, 1>>, [rows, outer]: [usize; 2]) -> (Vec<f32>, Destination) {
+    match bias.map(contiguous) {
         Some(bias) => (values(&bias).repeat(rows), Destination::Add),
         None => (vec![0.0; rows * outer], Destination::Replace),
-    };
-    product(&mut y, outer, mode, 1.0, View::of(&x), View::of(&weight).transposed(), Threads::All);
-    from_vec(y, [rows, outer])
+    }
+}
+
+/// The matrix in a tensor of two dimensions, wherever its elements lie.
+fn matrix(tensor: &FlexTensor) -> View<'_> {
+    let layout = tensor.layout();
+    let (shape, strides) = (layout.shape(), layout.strides());
+    let stride = |dim: usize| usize::try_from(strides[dim]).expect("the tensor is not flipped");
+    let buffer = &tensor.storage::<f32>()[layout.start_offset()..];
+    View::new(buffer, [shape[0], shape[1]], [stride(0), stride(1)])
 }
 
 pub(super) fn backward(
@@ -39,8 +53,8 @@ pub(super) fn backward(
     };
     let upstream = View::dense(values(&grad), rows, outer);
     LinearGradients {
-        x: need_x.then(|| multiply(upstream, View::of(&weight))),
-        weight: need_weight.then(|| multiply(upstream.transposed(), View::of(&x).first_rows(rows))),
+        x: need_x.then(|| multiply(upstream, matrix(&weight))),
+        weight: need_weight.then(|| multiply(upstream.transposed(), matrix(&x).first_rows(rows))),
         bias: need_bias.then(|| column_sums(values(&grad), outer)).inspect(|_| debug_assert!(inner > 0)),
     }
 }

@@ -17,6 +17,7 @@ mod rms_norm;
 mod rotary;
 mod row_sums;
 mod simd;
+mod team;
 mod token_loss;
 
 use burn::tensor::ops::FloatTensor;

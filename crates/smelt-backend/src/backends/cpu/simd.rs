@@ -9,7 +9,7 @@
 pub(super) enum Level {
     /// What every machine of the architecture has.
     Baseline,
-    /// AVX2.
+    /// AVX2, with FMA and F16C, which come with it.
     Avx2,
     /// AVX-512 F, BW, DQ, VL.
     Avx512,
@@ -30,11 +30,14 @@ fn detect() -> Level {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl");
+    let avx2 = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c");
     match limit.as_str() {
         "scalar" => Level::Baseline,
-        "avx2" if is_x86_feature_detected!("avx2") => Level::Avx2,
+        "avx2" if avx2 => Level::Avx2,
         _ if avx512 => Level::Avx512,
-        _ if is_x86_feature_detected!("avx2") => Level::Avx2,
+        _ if avx2 => Level::Avx2,
         _ => Level::Baseline,
     }
 }

@@ -1,0 +1,166 @@
+//! The loops of this module compiled for each instruction set, and called at the machine's.
+
+#![allow(unsafe_code, reason = "calls of what needs an instruction set, on memory given by pointers")]
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m512};
+
+use super::BLOCK_K;
+use super::pack::{Lines, pack as pack_lines};
+use super::stored::Stored;
+use super::tile::{self, Output, Rows};
+use super::vector::{Portable, Vector};
+#[cfg(target_arch = "x86_64")]
+use crate::backends::cpu::simd::{Level, level};
+
+/// Defines a function that calls `$body::<V, LANES, ..>` at the machine's instruction set.
+macro_rules! at_level {
+    ($(#[$meta:meta])* fn $name:ident $(<$stored:ident>)? ($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
+        $(#[$meta])*
+        pub(super) unsafe fn $name $(<$stored: Stored>)? ($($arg: $ty),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                unsafe fn avx512 $(<$stored: Stored>)? ($($arg: $ty),*) {
+                    // SAFETY: the caller's promise, and the instruction set is on.
+                    unsafe { $body::<__m512, 16 $(, $stored)?>($($arg),*) }
+                }
+                #[target_feature(enable = "avx2,fma,f16c")]
+                unsafe fn avx2 $(<$stored: Stored>)? ($($arg: $ty),*) {
+                    // SAFETY: the caller's promise, and the instruction set is on.
+                    unsafe { $body::<__m256, 8 $(, $stored)?>($($arg),*) }
+                }
+                match level() {
+                    // SAFETY: `level` detected the instruction set; the rest is the caller's promise.
+                    Level::Avx512 => return unsafe { avx512 $(::<$stored>)? ($($arg),*) },
+                    // SAFETY: as above.
+                    Level::Avx2 => return unsafe { avx2 $(::<$stored>)? ($($arg),*) },
+                    Level::Baseline => {}
+                }
+            }
+            // SAFETY: the caller's promise; this one needs no instruction set.
+            unsafe { $body::<Portable, 4 $(, $stored)?>($($arg),*) }
+        }
+    };
+}
+
+/// `LANES` of the machine's registers, and the rows of its tiles.
+pub(super) fn tile_shape() -> (usize, usize) {
+    #[cfg(target_arch = "x86_64")]
+    match level() {
+        Level::Avx512 => return (16, <__m512 as Vector<16>>::ROWS),
+        Level::Avx2 => return (8, <__m256 as Vector<8>>::ROWS),
+        Level::Baseline => {}
+    }
+    (4, <Portable as Vector<4>>::ROWS)
+}
+
+/// Rows of `x` that [`few_rows`] takes.
+pub(super) const FEW_ROWS: usize = 8;
+
+at_level! {
+    /// As [`pack_lines`].
+    ///
+    /// # Safety
+    /// As there.
+    fn pack<T>(lines: Lines<T>, k: usize, width: usize, to: *mut f32, ahead: *const u8) = pack_lines
+}
+
+at_level! {
+    /// As [`tile::few_rows`], for `rows` up to [`FEW_ROWS`].
+    ///
+    /// # Safety
+    /// As there.
+    fn few_rows<T>(rows: usize, x: *const f32, w: Rows<T>, k: usize, output: Output) = few_rows_of
+}
+
+at_level! {
+    /// `rows` rows of `a`, packed in panels of as many as a tile has, times panels of `b`.
+    ///
+    /// # Safety
+    /// As [`tile::tile`] for each tile.
+    fn tiles(k: usize, a: Panels, b: Panels, output: Output) = all_tiles
+}
+
+/// Packed rows of `a` or columns of `b`.
+#[derive(Clone, Copy)]
+pub(super) struct Panels {
+    pub from: *const f32,
+    pub count: usize,
+    /// From one number of `k` to the next, in `b`.
+    pub step: usize,
+    /// From one panel to the next, in `b`.
+    pub stride: usize,
+}
+
+#[inline(always)]
+unsafe fn few_rows_of<V: Vector<LANES>, const LANES: usize, T: Stored>(
+    rows: usize,
+    x: *const f32,
+    w: Rows<T>,
+    k: usize,
+    output: Output,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match rows {
+            1 => tile::few_rows::<V, LANES, T, 1>(x, w, k, output),
+            2 => tile::few_rows::<V, LANES, T, 2>(x, w, k, output),
+            3 => tile::few_rows::<V, LANES, T, 3>(x, w, k, output),
+            4 => tile::few_rows::<V, LANES, T, 4>(x, w, k, output),
+            5 => tile::few_rows::<V, LANES, T, 5>(x, w, k, output),
+            6 => tile::few_rows::<V, LANES, T, 6>(x, w, k, output),
+            7 => tile::few_rows::<V, LANES, T, 7>(x, w, k, output),
+            8 => tile::few_rows::<V, LANES, T, 8>(x, w, k, output),
+            _ => unreachable!("{rows} rows, not up to {FEW_ROWS}"),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn all_tiles<V: Vector<LANES>, const LANES: usize>(k: usize, a: Panels, b: Panels, output: Output) {
+    debug_assert!(k <= BLOCK_K, "{k} numbers in one chain");
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (panel, column) in (0..b.count).step_by(2 * LANES).enumerate() {
+            let (b_panel, columns) = (b.from.add(panel * b.stride), b.count - column);
+            let mut row = 0;
+            while row < a.count {
+                let rows = V::ROWS.min(a.count - row);
+                let (a_panel, output) = (a.from.add(row * k), output.at(row, column));
+                one_tile::<V, LANES>(rows, k, a_panel, b_panel, b.step, columns, output);
+                row += rows;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn one_tile<V: Vector<LANES>, const LANES: usize>(
+    rows: usize,
+    k: usize,
+    a: *const f32,
+    b: *const f32,
+    b_step: usize,
+    columns: usize,
+    output: Output,
+) {
+    // SAFETY: the promise of `all_tiles`.
+    unsafe {
+        match rows {
+            1 => tile::tile::<V, LANES, 1>(k, a, b, b_step, columns, output),
+            2 => tile::tile::<V, LANES, 2>(k, a, b, b_step, columns, output),
+            3 => tile::tile::<V, LANES, 3>(k, a, b, b_step, columns, output),
+            4 => tile::tile::<V, LANES, 4>(k, a, b, b_step, columns, output),
+            5 => tile::tile::<V, LANES, 5>(k, a, b, b_step, columns, output),
+            6 => tile::tile::<V, LANES, 6>(k, a, b, b_step, columns, output),
+            7 => tile::tile::<V, LANES, 7>(k, a, b, b_step, columns, output),
+            8 => tile::tile::<V, LANES, 8>(k, a, b, b_step, columns, output),
+            9 => tile::tile::<V, LANES, 9>(k, a, b, b_step, columns, output),
+            10 => tile::tile::<V, LANES, 10>(k, a, b, b_step, columns, output),
+            11 => tile::tile::<V, LANES, 11>(k, a, b, b_step, columns, output),
+            12 => tile::tile::<V, LANES, 12>(k, a, b, b_step, columns, output),
+            _ => unreachable!("{rows} rows of a tile of {}", V::ROWS),
+        }
+    }
+}

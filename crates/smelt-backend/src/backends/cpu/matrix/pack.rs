@@ -1,0 +1,107 @@
+//! Copies of parts of a matrix in the order in which [`super::tile`] reads them, in f32.
+
+#![allow(unsafe_code, reason = "registers, and memory given by pointers")]
+
+use super::stored::Stored;
+use super::tile::Ahead;
+use super::vector::Vector;
+
+/// A part of a matrix: `lines` rows of `a`, or columns of `b`, each of `k` numbers.
+#[derive(Clone, Copy)]
+pub(super) struct Lines<T> {
+    pub from: *const T,
+    pub count: usize,
+    /// From a line to the next.
+    pub stride: usize,
+    /// From a number of a line to the next.
+    pub step: usize,
+}
+
+/// Writes `lines` as `[k][width]`, with zeros from `lines.count` up to `width`.
+///
+/// Meanwhile fetches as much from `ahead` on, which may be anywhere, if the lines are contiguous.
+///
+/// # Safety
+/// As [`Vector`] says; the lines hold `k` numbers each, and `to` has room for `k * width`.
+#[inline(always)]
+pub(super) unsafe fn pack<V: Vector<LANES>, const LANES: usize, T: Stored>(
+    lines: Lines<T>,
+    k: usize,
+    width: usize,
+    to: *mut f32,
+    ahead: *const u8,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if lines.step == 1 && lines.count > 1 {
+            return transposed::<V, LANES, T>(lines, k, width, to, ahead);
+        }
+        for at in 0..k {
+            let (from, to) = (lines.from.add(at * lines.step), to.add(at * width));
+            if lines.stride == 1 {
+                for line in 0..lines.count {
+                    *to.add(line) = (*from.add(line)).value();
+                }
+            } else {
+                for line in 0..lines.count {
+                    *to.add(line) = (*from.add(line * lines.stride)).value();
+                }
+            }
+            for line in lines.count..width {
+                *to.add(line) = 0.0;
+            }
+        }
+    }
+}
+
+/// [`pack`] of lines that are contiguous, by squares that are transposed in registers.
+#[inline(always)]
+unsafe fn transposed<V: Vector<LANES>, const LANES: usize, T: Stored>(
+    lines: Lines<T>,
+    k: usize,
+    width: usize,
+    to: *mut f32,
+    ahead: *const u8,
+) {
+    let mut ahead = Ahead(ahead);
+    let square = LANES * T::PER_LANE;
+    let squares_end = k / square * square;
+    // SAFETY: the promise of `pack`. A register is written whole where the numbers behind belong to rows
+    // that are written later.
+    unsafe {
+        for first in (0..width).step_by(LANES) {
+            let count = LANES.min(width - first);
+            let held = lines.count.saturating_sub(first).min(LANES);
+            for start in (0..squares_end).step_by(square) {
+                ahead.fetch_square::<V, LANES>();
+                let mut rows = [V::zero(); LANES];
+                for (line, row) in rows.iter_mut().enumerate().take(held) {
+                    *row = V::load(lines.from.add((first + line) * lines.stride + start).cast());
+                }
+                for (lane, column) in V::transposed(rows).iter().enumerate() {
+                    let parts = T::widened::<V, LANES>(*column);
+                    for (part, values) in parts.iter().enumerate().take(T::PER_LANE) {
+                        let at = (start + lane * T::PER_LANE + part) * width + first;
+                        if count == LANES || (first == 0 && at + LANES <= k * width) {
+                            values.store(to.add(at));
+                        } else {
+                            let mut lanes = [0f32; LANES];
+                            values.store(lanes.as_mut_ptr());
+                            to.add(at).copy_from_nonoverlapping(lanes.as_ptr(), count);
+                        }
+                    }
+                }
+            }
+            for at in squares_end..k {
+                for line in 0..count {
+                    let value = if line < held {
+                        (*lines.from.add((first + line) * lines.stride + at)).value()
+                    } else {
+                        0.0
+                    };
+                    *to.add(at * width + first + line) = value;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The innermost loops: one tile of the result at a time, in registers.
+//!
+//! Every number of the result is a chain of multiply-adds along `k` in order, begun anew every
+//! [`super::BLOCK_K`] and then added to what is there. Neither the shape of a tile nor the number of rows
+//! changes it.
+
+#![allow(unsafe_code, reason = "registers, and memory given by pointers")]
+
+use super::BLOCK_K;
+use super::stored::Stored;
+use super::vector::Vector;
+
+/// Where a tile's numbers go, and what becomes of those there.
+#[derive(Clone, Copy)]
+pub(super) struct Output {
+    pub to: *mut f32,
+    pub row_stride: usize,
+    /// Multiplies what is computed.
+    pub scale: f32,
+    /// What is there counts; otherwise it is replaced.
+    pub add: bool,
+}
+
+impl Output {
+    /// From row `row` and column `column` on.
+    ///
+    /// # Safety
+    /// The place is in the buffer.
+    #[inline(always)]
+    pub unsafe fn at(self, row: usize, column: usize) -> Self {
+        // SAFETY: the caller's promise.
+        Self { to: unsafe { self.to.add(row * self.row_stride + column) }, ..self }
+    }
+
+    /// As [`Output::add`] from the second part of `k` on.
+    #[inline(always)]
+    pub fn adding_if(self, add: bool) -> Self {
+        Self { add: self.add || add, ..self }
+    }
+
+    /// Takes the first `columns` numbers of `value`.
+    ///
+    /// # Safety
+    /// As [`Vector`] says, and that many numbers are in the buffer.
+    #[inline(always)]
+    unsafe fn take<V: Vector<LANES>, const LANES: usize>(self, value: V, columns: usize) {
+        // SAFETY: the caller's promise; in a buffer of its own, all lanes may be written.
+        unsafe {
+            let value = value.mul(V::splat(&self.scale));
+            if columns >= LANES {
+                let sum = if self.add { V::load(self.to).add(value) } else { value };
+                return sum.store(self.to);
+            }
+            let mut lanes = [0f32; LANES];
+            value.store(lanes.as_mut_ptr());
+            for (lane, value) in lanes.iter().enumerate().take(columns) {
+                let to = self.to.add(lane);
+                *to = if self.add { *to + value } else { *value };
+            }
+        }
+    }
+}
+
+/// `R` rows times two registers of columns: `a` is packed `[k][R]`, rows of `b` are `b_stride` apart.
+///
+/// # Safety
+/// As [`Vector`] says; `a` and `b` hold `k` rows, those of `b` two registers each; the first `columns`
+/// columns of `R` rows are in the output.
+#[inline(always)]
+pub(super) unsafe fn tile<V: Vector<LANES>, const LANES: usize, const R: usize>(
+    k: usize,
+    mut a: *const f32,
+    mut b: *const f32,
+    b_stride: usize,
+    columns: usize,
+    output: Output,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [[V::zero(); 2]; R];
+        for _ in 0..k {
+            let columns = [V::load(b), V::load(b.add(LANES))];
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let x = V::splat(a.add(row));
+                sums[0] = sums[0].mul_add(x, columns[0]);
+                sums[1] = sums[1].mul_add(x, columns[1]);
+            }
+            a = a.add(R);
+            b = b.wrapping_add(b_stride);
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            output.at(row, 0).take(sums[0], columns);
+            if columns > LANES {
+                output.at(row, LANES).take(sums[1], columns - LANES);
+            }
+        }
+    }
+}
+
+/// Rows of a matrix that is read as it lies: each is contiguous, and they are `stride` apart.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<T> {
+    pub from: *const T,
+    pub stride: usize,
+    pub count: usize,
+}
+
+/// `x w^T` for `R` rows of `x`, packed `[k][R]`, and all rows of `w`, each of which is read once.
+///
+/// Squares of `w` are transposed in registers, so that the order of every sum is that of [`tile`].
+///
+/// # Safety
+/// As [`Vector`] says; rows of `x` and `w` hold `k` numbers; the output holds `R` rows of `w.count` columns.
+#[inline(always)]
+pub(super) unsafe fn few_rows<V: Vector<LANES>, const LANES: usize, T: Stored, const R: usize>(
+    x: *const f32,
+    w: Rows<T>,
+    k: usize,
+    output: Output,
+) {
+    // SAFETY: the caller's promise; rows beyond the last are read as the last one, and not written.
+    unsafe {
+        for first in (0..w.count).step_by(LANES) {
+            let mut rows = [w.from; LANES];
+            for (lane, row) in rows.iter_mut().enumerate() {
+                *row = w.from.add((first + lane).min(w.count - 1) * w.stride);
+            }
+            let mut ahead = Ahead(w.from.wrapping_add((first + LANES) * w.stride).cast());
+            for start in (0..k).step_by(BLOCK_K) {
+                let length = BLOCK_K.min(k - start);
+                let sums = chain::<V, LANES, T, R>(x, &rows, start, length, &mut ahead);
+                let output = output.at(0, first).adding_if(start > 0);
+                for (row, sum) in sums.iter().enumerate() {
+                    output.at(row, 0).take(*sum, w.count - first);
+                }
+            }
+        }
+    }
+}
+
+/// Memory that will be read next: lines of it are fetched while others are worked on, in order, as memory is
+/// fastest.
+pub(super) struct Ahead(pub *const u8);
+
+impl Ahead {
+    /// Fetches as much as a square of registers holds.
+    #[inline(always)]
+    pub fn fetch_square<V: Vector<LANES>, const LANES: usize>(&mut self) {
+        /// What one fetch brings.
+        const LINE: usize = 64;
+        for _ in 0..LANES * LANES * size_of::<f32>() / LINE {
+            V::prefetch(self.0);
+            self.0 = self.0.wrapping_add(LINE);
+        }
+    }
+}
+
+/// The sums of [`few_rows`] over `length` numbers from `start` on.
+#[inline(always)]
+unsafe fn chain<V: Vector<LANES>, const LANES: usize, T: Stored, const R: usize>(
+    x: *const f32,
+    rows: &[*const T; LANES],
+    start: usize,
+    length: usize,
+    ahead: &mut Ahead,
+) -> [V; R] {
+    // SAFETY: the promise of `few_rows`.
+    unsafe {
+        let mut sums = [V::zero(); R];
+        let square = LANES * T::PER_LANE;
+        let squares_end = start + length / square * square;
+        for at in (start..squares_end).step_by(square) {
+            ahead.fetch_square::<V, LANES>();
+            // Loops, not `map`: a closure is no place for instructions of its caller's set.
+            let mut lines = [V::zero(); LANES];
+            for (line, row) in lines.iter_mut().zip(rows) {
+                *line = V::load(row.add(at).cast());
+            }
+            let columns = V::transposed(lines);
+            for (lane, column) in columns.iter().enumerate() {
+                let parts = T::widened::<V, LANES>(*column);
+                for (part, w) in parts.iter().enumerate().take(T::PER_LANE) {
+                    let x = x.add((at + lane * T::PER_LANE + part) * R);
+                    for (row, sum) in sums.iter_mut().enumerate() {
+                        *sum = sum.mul_add(V::splat(x.add(row)), *w);
+                    }
+                }
+            }
+        }
+        for at in squares_end..start + length {
+            let mut w = [0f32; LANES];
+            for (value, row) in w.iter_mut().zip(rows) {
+                *value = (*row.add(at)).value();
+            }
+            let w = V::load(w.as_ptr());
+            for (row, sum) in sums.iter_mut().enumerate() {
+                *sum = sum.mul_add(V::splat(x.add(at * R + row)), w);
+            }
+        }
+        sums
+    }
+}

@@ -1,0 +1,216 @@
+//! Threads for work of microseconds: they wait for the next piece by looking for it.
+//!
+//! A decode step is a hundred small products, one after the other. A thread that sleeps between them takes
+//! longer to wake than its share of the work takes, so a helper looks for more work for some microseconds before
+//! it sleeps. The caller works, too, and takes what a late helper did not; nobody waits for one that sleeps.
+//! There are as many threads as rayon's pool has.
+
+#![allow(unsafe_code, reason = "a closure on the caller's stack is lent to threads that outlive it")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, TryLockError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+/// How long a helper looks for work before it sleeps: longer than what lies between two products of a decode
+/// step, and short beside a time slice of the system.
+const PATIENCE: Duration = Duration::from_micros(60);
+
+/// Calls `work` with every number below `count`, divided among the threads in no particular order.
+///
+/// Called from within such work, or while another thread's is in progress, the caller does all of it.
+///
+/// # Panics
+/// If `work` does.
+pub(super) fn each(count: usize, work: &(dyn Fn(usize) + Sync)) {
+    if count > 1 {
+        let team = team();
+        let turn = match team.turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        if turn.is_some() && !team.helpers.is_empty() {
+            return team.run(count, work);
+        }
+    }
+    (0..count).for_each(work);
+}
+
+/// Threads that [`each`] divides work among, the caller included.
+pub(super) fn threads() -> usize {
+    team().helpers.len() + 1
+}
+
+fn team() -> &'static Team {
+    static TEAM: OnceLock<Team> = OnceLock::new();
+    TEAM.get_or_init(|| Team::new(rayon::current_num_threads()))
+}
+
+struct Team {
+    /// One piece of work at a time.
+    turn: Mutex<()>,
+    helpers: Vec<Helper>,
+    shared: &'static Shared,
+}
+
+struct Helper {
+    thread: Thread,
+    asleep: &'static AtomicBool,
+}
+
+/// What the caller and the helpers both see.
+struct Shared {
+    /// The work in progress, or null. It lives on the stack of the caller, who takes it back from here and then
+    /// waits until nobody is `inside`.
+    work: AtomicPtr<Work<'static>>,
+    /// How much work there has been.
+    number: AtomicUsize,
+    /// Helpers that may hold a reference to the work.
+    inside: AtomicUsize,
+}
+
+struct Work<'a> {
+    call: &'a (dyn Fn(usize) + Sync),
+    count: usize,
+    next: AtomicUsize,
+    panic: Mutex<Option<Box<dyn std::any::Any + Send>>>,
+}
+
+impl Work<'_> {
+    /// Takes one number after the other until none is left.
+    fn take_part(&self) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            loop {
+                let index = self.next.fetch_add(1, Ordering::Relaxed);
+                if index >= self.count {
+                    return;
+                }
+                (self.call)(index);
+            }
+        }));
+        if let Err(panic) = outcome {
+            self.next.store(self.count, Ordering::Relaxed);
+            *self.panic.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(panic);
+        }
+    }
+}
+
+impl Team {
+    fn new(threads: usize) -> Self {
+        // One for the process: helpers refer to it as long as they live.
+        let shared: &'static Shared = Box::leak(Box::new(Shared {
+            work: AtomicPtr::new(std::ptr::null_mut()),
+            number: AtomicUsize::new(0),
+            inside: AtomicUsize::new(0),
+        }));
+        // With fewer threads than asked for, work takes longer and gives the same.
+        let helpers = (1..threads).map_while(|index| {
+            let asleep: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
+            let builder = thread::Builder::new().name(format!("smelt-cpu-{index}"));
+            let thread = builder.spawn(move || help(shared, asleep)).ok()?;
+            Some(Helper { thread: thread.thread().clone(), asleep })
+        });
+        Self { turn: Mutex::new(()), helpers: helpers.collect(), shared }
+    }
+
+    fn run(&self, count: usize, call: &(dyn Fn(usize) + Sync)) {
+        let work = Work { call, count, next: AtomicUsize::new(0), panic: Mutex::new(None) };
+        self.shared.work.store((&raw const work).cast_mut().cast(), Ordering::SeqCst);
+        self.shared.number.fetch_add(1, Ordering::SeqCst);
+        for helper in self.helpers.iter().take(count - 1) {
+            if helper.asleep.load(Ordering::SeqCst) {
+                helper.thread.unpark();
+            }
+        }
+        work.take_part();
+        self.shared.work.store(std::ptr::null_mut(), Ordering::SeqCst);
+        // From here on helpers find nothing; those inside finish what they took.
+        let mut rounds = 0u32;
+        while self.shared.inside.load(Ordering::SeqCst) != 0 {
+            rounds += 1;
+            if rounds.is_multiple_of(256) { thread::yield_now() } else { std::hint::spin_loop() }
+        }
+        let panic = work.panic.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// The life of a helper.
+fn help(shared: &Shared, asleep: &AtomicBool) {
+    let mut done = 0;
+    loop {
+        done = next_number(shared, asleep, done);
+        shared.inside.fetch_add(1, Ordering::SeqCst);
+        let work = shared.work.load(Ordering::SeqCst);
+        if !work.is_null() {
+            // SAFETY: the work was there after `inside` counted this thread, so its owner waits for it.
+            unsafe { &*work }.take_part();
+        }
+        shared.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Waits until there is other work than number `done`, and returns its number.
+fn next_number(shared: &Shared, asleep: &AtomicBool, done: usize) -> usize {
+    let started = Instant::now();
+    let changed = || Some(shared.number.load(Ordering::SeqCst)).filter(|number| *number != done);
+    loop {
+        for _ in 0..64 {
+            if let Some(number) = changed() {
+                return number;
+            }
+            std::hint::spin_loop();
+        }
+        if started.elapsed() > PATIENCE {
+            asleep.store(true, Ordering::SeqCst);
+            // Whoever changes the number after this look sees `asleep` and wakes this thread.
+            while changed().is_none() {
+                thread::park();
+            }
+            asleep.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(sum: &AtomicUsize, value: usize) {
+        sum.fetch_add(value, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn every_number_is_taken_once_whoever_asks() {
+        let ask = || {
+            for count in [0, 1, 2, 3, 100] {
+                let taken: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+                for _ in 0..200 {
+                    each(count, &|index| add(&taken[index], 1));
+                }
+                assert!(taken.iter().all(|times| times.load(Ordering::Relaxed) == 200));
+            }
+        };
+        thread::scope(|scope| (0..3).for_each(|_| drop(scope.spawn(ask))));
+    }
+
+    #[test]
+    fn a_panic_comes_back_and_leaves_the_team_intact() {
+        let outcome = catch_unwind(|| each(8, &|index| assert_ne!(index, 5, "as asked")));
+        assert!(outcome.is_err());
+        let sum = AtomicUsize::new(0);
+        each(8, &|index| add(&sum, index));
+        assert_eq!(sum.into_inner(), 28);
+    }
+
+    #[test]
+    fn work_within_work_is_done() {
+        let sum = AtomicUsize::new(0);
+        each(4, &|_| each(4, &|index| add(&sum, index)));
+        assert_eq!(sum.into_inner(), 24);
+    }
+}

@@ -30,6 +30,48 @@ pub enum GenerateError {
     /// The prompt has an id that the model does not know.
     #[error("the prompt does not fit the model")]
     Prompt(#[source] ModelError),
+    /// As many requests wait as may.
+    #[error("{limit} requests are waiting already")]
+    QueueFull {
+        /// The limit.
+        limit: usize,
+    },
+    /// The engine takes no more requests, or is gone.
+    #[error("the engine is shutting down")]
+    ShutDown,
+    /// No model has this index.
+    #[error("there is no model {index}, expected an index below {models}")]
+    NoModel {
+        /// What was asked for.
+        index: usize,
+        /// How many there are.
+        models: usize,
+    },
+    /// The request can never run: its keys and values would not fit.
+    #[error("{tokens} tokens need {needed_bytes} bytes of keys and values, the limit is {limit_bytes}")]
+    TooLarge {
+        /// Tokens of the prompt and what may follow.
+        tokens: usize,
+        /// Memory of these.
+        needed_bytes: u64,
+        /// What there is.
+        limit_bytes: u64,
+    },
+    /// The deadline of the request came.
+    #[error("the request took longer than it was allowed to")]
+    Deadline,
+    /// A model could not be loaded.
+    #[error("cannot load model `{name}`")]
+    Load {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The tokenizer refused the tokens.
+    #[error(transparent)]
+    Text(#[from] smelt_text::TextError),
     /// The model computed something that is no number.
     #[error("the model returned no finite logit, its weights may be damaged")]
     NotFinite,

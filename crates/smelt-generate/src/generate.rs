@@ -30,6 +30,8 @@ pub enum StopReason {
     MaxTokens,
     /// A stop token came.
     StopToken,
+    /// A stop string came.
+    StopString,
     /// The context of the model is full.
     ContextFull,
     /// The caller wanted no more.

@@ -1,10 +1,11 @@
-//! Generation of smelt: samplers and the decode loop.
+//! Generation of smelt: samplers, the decode loop, and an engine for many requests at a time.
 //!
 //! Sampling happens on the host, over one position's logits; the model runs on new positions only, with a
-//! cache. Knows token ids, not text: callers decode what [`generate`] hands them token by token.
+//! cache. [`generate`] is the plain loop over one sequence and the oracle of everything faster.
 
 mod batch;
 mod decoding;
+pub mod engine;
 mod error;
 mod generate;
 mod sampling;

@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 
 use smelt_backend::Kernels;
-use smelt_generate::{GenerateOptions, GenerateReport, StopStrings, generate};
+use smelt_generate::{GenerateOptions, GenerateReport, StopReason, TextStream, generate};
 use smelt_model::{Decoder, ModelConfig};
-use smelt_text::{StreamDecoder, Tokenizer};
+use smelt_text::Tokenizer;
 
 use crate::error::CliError;
 
@@ -34,74 +34,31 @@ impl Continuation {
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
         device: &B::Device,
     ) -> Result<(String, GenerateReport), CliError> {
-        let mut writer = TextWriter::new(&self.tokenizer, &self.stop, on_text);
-        let mut on_token = |token| writer.push(token);
-        let report = generate(model, config, &self.prompt, &self.options, &mut on_token, device)?;
-        Ok((writer.finish()?, report))
-    }
-}
-
-/// Turns tokens into text and watches for stop strings.
-struct TextWriter<'a> {
-    decoder: StreamDecoder<'a>,
-    stops: StopStrings,
-    on_text: &'a mut dyn FnMut(&str) -> ControlFlow<()>,
-    text: String,
-    stopped: bool,
-    failure: Option<CliError>,
-}
-
-impl<'a> TextWriter<'a> {
-    fn new(
-        tokenizer: &'a Tokenizer,
-        stop: &[String],
-        on_text: &'a mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Self {
-        let stops = StopStrings::new(stop.iter().cloned());
-        Self {
-            decoder: tokenizer.stream(),
-            stops,
-            on_text,
-            text: String::new(),
-            stopped: false,
-            failure: None,
-        }
-    }
-
-    fn push(&mut self, token: u32) -> ControlFlow<()> {
-        match self.decoder.push(token) {
-            Ok(Some(piece)) => self.take(&piece),
-            // Part of a character: more tokens complete it, but the caller may want to stop here.
-            Ok(None) => (self.on_text)(""),
+        let mut stream = TextStream::new(&self.tokenizer, &self.stop);
+        let (mut text, mut stopped, mut failure) = (String::new(), false, None);
+        let mut on_token = |token| match stream.push(token) {
+            // Part of a character gives no text, but the caller may want to stop here.
+            Ok(progress) => {
+                text += &progress.text;
+                stopped = progress.stopped;
+                on_text(&progress.text)?;
+                if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            }
             Err(error) => {
-                self.failure = Some(error.into());
+                failure = Some(error);
                 ControlFlow::Break(())
             }
+        };
+        let mut report = generate(model, config, &self.prompt, &self.options, &mut on_token, device)?;
+        if let Some(error) = failure {
+            return Err(error.into());
         }
-    }
-
-    fn take(&mut self, piece: &str) -> ControlFlow<()> {
-        let progress = self.stops.push(piece);
-        self.stopped = progress.stopped;
-        self.text += &progress.text;
-        (self.on_text)(&progress.text)?;
-        if progress.stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-
-    /// Hands out what was held back, and returns the whole text.
-    fn finish(mut self) -> Result<String, CliError> {
-        if let Some(error) = self.failure {
-            return Err(error);
+        if stopped {
+            report.stop_reason = StopReason::StopString;
         }
-        if self.stopped {
-            return Ok(self.text);
-        }
-        let piece = self.decoder.finish().unwrap_or_default();
-        let progress = self.stops.push(&piece);
-        let rest = if progress.stopped { progress.text } else { progress.text + &self.stops.finish() };
+        let rest = stream.finish().text;
         // The text has ended: nothing is left to break off.
-        let _ = (self.on_text)(&rest);
-        self.text += &rest;
-        Ok(self.text)
+        let _ = on_text(&rest);
+        Ok((text + &rest, report))
     }
 }

@@ -1,80 +1,132 @@
-//! The model, its cache and the padding of a batch: new tokens in, logits of the last position out.
+//! A sequence being decoded: its tokens, and the keys and values of those that the model has seen.
 
-use std::ops::Range;
+use burn::tensor::Tensor;
+use smelt_backend::{Kernels, scoped, to_host};
+use smelt_model::{CacheOptions, Decoder, Extension, KvCache, KvSpan, RotaryConfig};
 
-use smelt_backend::{Kernels, float_tensor, int_tensor, scoped, to_host};
-use smelt_model::{Decoder, ForwardInput, KvCache, RotaryConfig};
+/// Positions of a prompt that run at a time, where nobody says otherwise: bounds the memory of a pass.
+pub const PREFILL_POSITIONS: usize = 512;
 
-/// Prompt positions that run at a time: bounds the memory of attention scores.
-const PREFILL_POSITIONS: usize = 512;
-
-/// A batch of sequences being decoded, left-padded to the same length.
-pub(crate) struct Decoding<'a, B: Kernels> {
-    model: &'a Decoder<B>,
+/// Tokens and their cache. The model has seen all but the last few.
+#[derive(Debug)]
+pub(crate) struct Sequence<B: Kernels> {
+    tokens: Vec<u32>,
     cache: KvCache<B>,
-    /// Padding in front of each sequence.
-    pads: Vec<usize>,
-    /// Everything that entered, padding included: what is cached may have to be computed again.
-    entered: Vec<Vec<u32>>,
-    device: &'a B::Device,
+    /// Tokens that were known when the model last saw some.
+    known_length: usize,
+    max_pass: usize,
 }
 
-impl<'a, B: Kernels> Decoding<'a, B> {
-    /// For sequences with `pads` positions of padding each, of up to `capacity` positions with it.
-    pub(crate) fn new(
-        model: &'a Decoder<B>,
-        pads: Vec<usize>,
-        capacity: usize,
-        device: &'a B::Device,
-    ) -> Self {
-        let cache = KvCache::new(model.config(), pads.len(), capacity, device);
-        let entered = vec![Vec::with_capacity(capacity); pads.len()];
-        Self { model, cache, pads, entered, device }
+impl<B: Kernels> Sequence<B> {
+    /// Begins with `prompt`.
+    pub fn new(model: &Decoder<B>, prompt: Vec<u32>, options: CacheOptions, device: &B::Device) -> Self {
+        let cache = KvCache::new(model.config(), options, device);
+        Self { tokens: prompt, cache, known_length: 0, max_pass: options.max_pass }
     }
 
-    /// Runs `rows`, new tokens of equal number for each sequence, and returns each one's last logits.
-    pub(crate) fn advance(&mut self, rows: &[Vec<u32>]) -> Vec<Vec<f32>> {
-        let new = rows.first().map_or(0, Vec::len);
-        assert!(new > 0 && rows.iter().all(|row| row.len() == new), "rows of one length above 0");
-        self.entered.iter_mut().zip(rows).for_each(|(entered, row)| entered.extend(row));
-        let total = self.entered[0].len();
-        if self.frequencies_switch(total) {
+    /// All tokens, the prompt first.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Tokens that the model has seen.
+    pub fn seen(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// Tokens that it has not.
+    pub fn unseen(&self) -> usize {
+        self.tokens.len() - self.cache.len()
+    }
+
+    /// Appends tokens.
+    pub fn extend(&mut self, tokens: &[u32]) {
+        self.tokens.extend_from_slice(tokens);
+    }
+
+    /// Removes the last `count` tokens, which the model may have seen, and leaves its cache as it is until
+    /// [`Sequence::settle`].
+    pub fn take_back(&mut self, count: usize) -> Vec<u32> {
+        self.tokens.split_off(self.tokens.len() - count)
+    }
+
+    /// All tokens, to be continued.
+    pub fn tokens_mut(&mut self) -> &mut Vec<u32> {
+        &mut self.tokens
+    }
+
+    /// Forgets what the model has seen of tokens that were taken back, and of the last one, whose logits are wanted.
+    pub fn settle(&mut self) {
+        let seen = self.tokens.len().saturating_sub(1);
+        if self.cache.len() > seen {
+            self.cache.truncate(seen);
+        }
+    }
+
+    /// Makes the tokens `tokens`, and forgets what differs.
+    pub fn follow(&mut self, tokens: &[u32]) {
+        let shared = self.tokens.iter().zip(tokens).take_while(|(mine, token)| mine == token).count();
+        self.tokens.truncate(shared);
+        if self.cache.len() > shared {
+            self.cache.truncate(shared);
+        }
+        self.tokens.extend_from_slice(&tokens[shared..]);
+    }
+
+    /// The next pass over up to `limit` tokens that were not seen.
+    pub fn next_pass(&mut self, model: &Decoder<B>, limit: usize) -> Extension<'_, B> {
+        let known_length = self.tokens.len();
+        if frequencies_switch(model, self.known_length, known_length) {
             self.cache.clear();
         }
-        let mut logits = Vec::new();
-        for start in (self.cache.len()..total).step_by(PREFILL_POSITIONS) {
-            let end = total.min(start + PREFILL_POSITIONS);
-            logits = scoped(|| self.forward(start..end, total));
-        }
-        logits
+        self.known_length = known_length;
+        let start = self.cache.len();
+        let end = self.tokens.len().min(start + limit.min(self.max_pass));
+        Extension { ids: &self.tokens[start..end], cache: &mut self.cache, known_length }
     }
 
-    /// What is cached was computed with other frequencies than a sequence of `total` positions has.
-    fn frequencies_switch(&self, total: usize) -> bool {
-        let mut switches = self.model.config().rotary().iter().filter_map(RotaryConfig::switches_beyond);
-        switches.any(|length| (1..=length).contains(&self.cache.len()) && total > length)
+    /// A copy of the keys and values from position `start` on, as far as they are held.
+    pub fn span(&self, start: usize) -> Option<KvSpan<B>> {
+        self.cache.span(start)
     }
 
-    /// One pass over the `positions` of what entered, of `total`; logits only at the end, since the head is the
-    /// widest matrix of a small model.
-    fn forward(&mut self, positions: Range<usize>, total: usize) -> Vec<Vec<f32>> {
-        let (batch, seq) = (self.pads.len(), positions.len());
-        let ids: Vec<u32> = self.entered.iter().flat_map(|row| &row[positions.clone()]).copied().collect();
-        let mut input = ForwardInput::new(int_tensor(&ids, [batch, seq], self.device));
-        input.rope_length = Some(total);
-        if self.pads.iter().any(|pad| *pad > 0) {
-            let place = |pad: usize| positions.clone().map(move |at| at.saturating_sub(pad) as u32);
-            let kept = |pad: usize| (0..positions.end).map(move |at| if at < pad { 0.0 } else { 1.0 });
-            let mask: Vec<f32> = self.pads.iter().flat_map(|pad| kept(*pad)).collect();
-            input.position_ids = Some(self.pads.iter().flat_map(|pad| place(*pad)).collect());
-            input.attention_mask = Some(float_tensor(mask, [batch, positions.end], self.device));
-        }
-        input.cache = Some(&mut self.cache);
-        let hidden = self.model.hidden(input);
-        if positions.end < total {
-            return Vec::new();
-        }
-        let logits = to_host(self.model.logits(hidden.narrow(1, seq - 1, 1)));
-        logits.chunks(logits.len() / batch).map(<[f32]>::to_vec).collect()
+    /// Takes the first `count` positions of `span` for the next ones, instead of computing them.
+    pub fn skip(&mut self, span: &KvSpan<B>, count: usize) {
+        self.cache.append(span, count);
     }
+
+    /// Runs everything that was not seen, and returns the logits behind the last token.
+    pub fn logits(&mut self, model: &Decoder<B>, device: &B::Device) -> Vec<f32> {
+        last_logits(model, &mut [self], device)
+    }
+}
+
+/// Runs everything that was not seen of each sequence, and returns the logits behind each one's last token, one row
+/// after the other.
+pub(crate) fn last_logits<B: Kernels>(
+    model: &Decoder<B>,
+    sequences: &mut [&mut Sequence<B>],
+    device: &B::Device,
+) -> Vec<f32> {
+    let mut last: Vec<Option<Tensor<B, 2>>> = vec![None; sequences.len()];
+    while sequences.iter().any(|sequence| sequence.unseen() > 0) {
+        let places: Vec<usize> = (0..sequences.len()).filter(|at| sequences[*at].unseen() > 0).collect();
+        let going = sequences.iter_mut().filter(|sequence| sequence.unseen() > 0);
+        let mut passes: Vec<_> = going.map(|sequence| sequence.next_pass(model, usize::MAX)).collect();
+        let rows: Vec<usize> = passes.iter().map(|pass| pass.ids.len()).collect();
+        let hidden = scoped(|| model.extend(&mut passes, device));
+        let mut end = 0;
+        for (place, rows) in places.into_iter().zip(rows) {
+            end += rows;
+            last[place] = Some(hidden.clone().narrow(0, end - 1, 1));
+        }
+    }
+    let hidden = Tensor::cat(last.into_iter().flatten().collect(), 0);
+    scoped(|| to_host(model.row_logits(hidden)))
+}
+
+/// What is cached was computed with other frequencies than a sequence of `total` positions has.
+fn frequencies_switch<B: Kernels>(model: &Decoder<B>, before: usize, total: usize) -> bool {
+    let mut switches = model.config().rotary().iter().filter_map(RotaryConfig::switches_beyond);
+    switches.any(|length| (before <= length) != (total <= length))
 }

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 use smelt_backend::Kernels;
-use smelt_model::{Decoder, ModelConfig};
+use smelt_model::{CacheOptions, Decoder, ModelConfig};
 
-use crate::decoding::Decoding;
+use crate::decoding::{PREFILL_POSITIONS, Sequence};
 use crate::error::GenerateError;
 use crate::sampling::{Sampler, SamplingOptions};
 
@@ -88,34 +88,35 @@ pub fn generate<B: Kernels>(
     let context = checked_context(config, prompt)?;
     let mut sampler = Sampler::new(&options.sampling)?;
     let limit = prompt.len().saturating_add(options.max_tokens).min(context);
-    let mut decoding = Decoding::new(model, vec![0], limit, device);
-    let mut tokens = prompt.to_vec();
+    let options_of_cache = CacheOptions { max_pass: PREFILL_POSITIONS, ..CacheOptions::new(limit) };
+    let mut sequence = Sequence::new(model, prompt.to_vec(), options_of_cache, device);
     let started = Instant::now();
-    let mut logits = decoding.advance(&[tokens.clone()]);
+    let mut logits = sequence.logits(model, device);
     let prompt_seconds = started.elapsed().as_secs_f64();
     let started = Instant::now();
     let stop_reason = loop {
+        let tokens = sequence.tokens();
         if tokens.len() - prompt.len() == options.max_tokens {
             break StopReason::MaxTokens;
         }
         if tokens.len() == context {
             break StopReason::ContextFull;
         }
-        if tokens.len() > prompt.len() {
-            logits = decoding.advance(&[vec![tokens[tokens.len() - 1]]]);
+        if sequence.unseen() > 0 {
+            logits = sequence.logits(model, device);
         }
-        let token = sampler.sample(&logits[0], &tokens)?;
+        let token = sampler.sample(&logits, sequence.tokens())?;
         if options.stop_tokens.contains(&token) {
             break StopReason::StopToken;
         }
-        tokens.push(token);
+        sequence.extend(&[token]);
         if on_token(token).is_break() {
             break StopReason::Caller;
         }
     };
     Ok(GenerateReport {
         prompt_tokens: prompt.len(),
-        generated_tokens: tokens.len() - prompt.len(),
+        generated_tokens: sequence.tokens().len() - prompt.len(),
         prompt_seconds,
         generation_seconds: started.elapsed().as_secs_f64(),
         stop_reason,

@@ -3,16 +3,16 @@
 //! Sampling happens on the host, over one position's logits; the model runs on new positions only, with a
 //! cache. [`generate`] is the plain loop over one sequence and the oracle of everything faster.
 
-mod batch;
 mod decoding;
 pub mod engine;
 mod error;
 mod generate;
 mod sampling;
 mod stop_strings;
+mod text;
 
-pub use batch::generate_batch;
 pub use error::GenerateError;
 pub use generate::{GenerateOptions, GenerateReport, StopReason, generate};
 pub use sampling::{Filter, Sampler, SamplingOptions, TokenLogprobs, TokenMask, order_by_mean_logprob};
 pub use stop_strings::{StopProgress, StopStrings};
+pub use text::TextStream;

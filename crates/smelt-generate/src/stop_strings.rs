@@ -8,7 +8,7 @@ pub struct StopStrings {
 }
 
 /// What became of one piece of text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StopProgress {
     /// Text that is certain to come before any stop string.
     pub text: String,

@@ -1,7 +1,8 @@
 //! The one decoder-only transformer of all families.
 //!
 //! Built from a [`DecoderConfig`]; positions, masks, caches and dropout are arguments. Knows nothing of
-//! files, losses or sampling.
+//! files, losses or sampling. There are two ways in: [`Decoder::hidden`] takes a rectangle of whole sequences, padded
+//! if need be; [`Decoder::extend`] continues any number of sequences, each behind its own cache.
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::backend::Backend;
@@ -9,7 +10,9 @@ use burn::tensor::{Int, Tensor};
 use smelt_backend::kernels::{CrossEntropyLoss, CrossEntropyOptions, Head, soft_cap};
 use smelt_backend::{Kernels, float_tensor, int_tensor};
 
-use crate::blocks::{Block, DropoutStream, Embedding, Linear, Norm, Pass, Rotary, Routing, dropout};
+use crate::blocks::{
+    Block, CacheRows, DropoutStream, Embedding, Linear, Norm, Pass, Rotary, Routing, dropout,
+};
 use crate::cache::KvCache;
 use crate::config::{DecoderConfig, Positions};
 use crate::mask;
@@ -33,40 +36,44 @@ pub struct Decoder<B: Backend> {
     config: DecoderConfig,
 }
 
-/// The arguments of one forward pass.
+/// The arguments of one pass over whole sequences.
 #[derive(Debug)]
-pub struct ForwardInput<'a, B: Backend> {
+pub struct ForwardInput<B: Backend> {
     /// `[batch, seq]`, every id below `vocab_size`
     /// ([`DecoderConfig::check_token_ids`] on the host: devices may not check).
     pub input_ids: Tensor<B, 2, Int>,
-    /// `[batch, seq]`, row-major; by default they count on from what the cache holds, padding or not.
+    /// `[batch, seq]`, row-major; by default they count from 0, padding or not.
     pub position_ids: Option<Vec<u32>>,
-    /// `[batch, kv_len]`, 1 for a token and 0 for padding; `kv_len` counts what the cache holds, too.
+    /// `[batch, seq]`, 1 for a token and 0 for padding.
     pub attention_mask: Option<Tensor<B, 2>>,
-    /// `[batch, seq]`, row-major: tokens see only tokens of the same document. Not with a cache.
+    /// `[batch, seq]`, row-major: tokens see only tokens of the same document.
     pub document_ids: Option<Vec<u32>>,
-    /// Read and extended.
-    pub cache: Option<&'a mut KvCache<B>>,
-    /// The length that chooses frequencies which depend on it; by default that of what the cache holds and
-    /// this pass. A prompt that enters in parts gives its whole length.
-    pub rope_length: Option<usize>,
-    /// The length of the prompt, for frequencies that it chooses once and for all; by default that of the
-    /// cache's first pass, or this one's without a cache.
+    /// The length of the prompt, for frequencies that it chooses once and for all; by default `seq`.
     pub prompt_length: Option<usize>,
     /// Training's dropout; `None` drops nothing.
     pub dropout: Option<DropoutStream>,
 }
 
-impl<B: Backend> ForwardInput<'_, B> {
-    /// `input_ids` alone: no padding, no cache, no dropout.
+/// One sequence of [`Decoder::extend`].
+#[derive(Debug)]
+pub struct Extension<'a, B: Backend> {
+    /// What follows the positions in the cache, every id below `vocab_size`; at least one.
+    pub ids: &'a [u32],
+    /// Read and extended.
+    pub cache: &'a mut KvCache<B>,
+    /// The length of the sequence as far as it is known, which chooses frequencies that depend on it: a prompt that
+    /// enters in parts gives its whole length.
+    pub known_length: usize,
+}
+
+impl<B: Backend> ForwardInput<B> {
+    /// `input_ids` alone: no padding, no dropout.
     pub fn new(input_ids: Tensor<B, 2, Int>) -> Self {
         Self {
             input_ids,
             position_ids: None,
             attention_mask: None,
             document_ids: None,
-            cache: None,
-            rope_length: None,
             prompt_length: None,
             dropout: None,
         }
@@ -131,8 +138,8 @@ impl<B: Kernels> Decoder<B> {
     /// Hidden states after the final norm, `[batch, seq, hidden_size]`.
     ///
     /// # Panics
-    /// If the sequence does not fit the context or the cache.
-    pub fn hidden(&self, input: ForwardInput<'_, B>) -> Tensor<B, 3> {
+    /// If the sequence does not fit the context.
+    pub fn hidden(&self, input: ForwardInput<B>) -> Tensor<B, 3> {
         self.hidden_and_routing(input).0
     }
 
@@ -140,7 +147,7 @@ impl<B: Kernels> Decoder<B> {
     ///
     /// # Panics
     /// As [`Decoder::hidden`].
-    pub fn hidden_and_routing(&self, input: ForwardInput<'_, B>) -> (Tensor<B, 3>, Vec<Routing<B>>) {
+    pub fn hidden_and_routing(&self, input: ForwardInput<B>) -> (Tensor<B, 3>, Vec<Routing<B>>) {
         let Run { x, pass, routings } = self.run(input, |_, _| ());
         (unflat(self.norm.forward(x), &pass), routings)
     }
@@ -150,7 +157,7 @@ impl<B: Kernels> Decoder<B> {
     ///
     /// # Panics
     /// As [`Decoder::hidden`].
-    pub fn hidden_states(&self, input: ForwardInput<'_, B>) -> Vec<Tensor<B, 3>> {
+    pub fn hidden_states(&self, input: ForwardInput<B>) -> Vec<Tensor<B, 3>> {
         let mut states = Vec::with_capacity(self.layers.len() + 1);
         let Run { x, pass, .. } = self.run(input, |x, pass| states.push(unflat(x.clone(), pass)));
         states.push(unflat(self.norm.forward(x), &pass));
@@ -163,9 +170,14 @@ impl<B: Kernels> Decoder<B> {
     /// last position only.
     pub fn logits(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, seq, features] = hidden.dims();
+        let logits = self.row_logits(hidden.reshape([batch * seq, features]));
+        logits.reshape([batch, seq, self.config.vocab_size])
+    }
+
+    /// The same of rows as [`Decoder::extend`] returns them, `[rows, hidden_size]` -> `[rows, vocab_size]`.
+    pub fn row_logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
         let Head { weight, bias } = self.head();
-        let logits = Kernels::linear(hidden.reshape([batch * seq, features]), weight, bias);
-        soft_cap(logits, self.config.head.softcap).reshape([batch, seq, self.config.vocab_size])
+        soft_cap(Kernels::linear(hidden, weight, bias), self.config.head.softcap)
     }
 
     /// `sum token_weights * negative log-likelihood of targets` in nats, and the same with the z-loss of
@@ -193,72 +205,128 @@ impl<B: Kernels> Decoder<B> {
     ///
     /// # Panics
     /// As [`Decoder::hidden`].
-    pub fn embed(&self, input: &mut ForwardInput<'_, B>) -> (Tensor<B, 2>, Pass<B>) {
+    pub fn embed(&self, input: &ForwardInput<B>) -> (Tensor<B, 2>, Pass<B>) {
         let shape @ [batch, seq] = input.input_ids.dims();
         let hidden_size = self.config.hidden_size;
-        let past = input.cache.as_ref().map_or(0, |cache| cache.len());
-        let positions = PositionIds::new(input.position_ids.as_deref(), shape, past);
-        let mut x = self.embed_tokens.forward(input.input_ids.clone());
-        if let Some(scale) = self.config.embedding_scale {
-            x = x * scale;
-        }
+        let positions = PositionIds::new(input.position_ids.as_deref(), shape);
+        let x = self.embed_tokens(input.input_ids.clone());
         let device = x.device();
-        if let Some(table) = &self.embed_positions {
-            x = x + match &input.position_ids {
-                Some(ids) => table.forward(int_tensor(ids, shape, &device)),
-                None => table.range(past, seq).expand([batch, seq, hidden_size]),
-            };
-        }
+        let x = match &self.embed_positions {
+            Some(table) if positions.rows == 1 => x + table.range(0, seq).expand([batch, seq, hidden_size]),
+            Some(table) => x + table.forward(int_tensor(&positions.ids, shape, &device)),
+            None => x,
+        };
         let x = x.reshape([batch * seq, hidden_size]);
-        let pass = self.pass(input, &positions, past, &device);
+        let pass = self.pass(input, &positions, &device);
         (dropout::at_embedding(x, &self.config.dropout, input.dropout), pass)
     }
 
-    fn pass(
-        &self,
-        input: &mut ForwardInput<'_, B>,
-        positions: &PositionIds,
-        past: usize,
-        device: &B::Device,
-    ) -> Pass<B> {
+    fn embed_tokens(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        let x = self.embed_tokens.forward(ids);
+        match self.config.embedding_scale {
+            Some(scale) => x * scale,
+            None => x,
+        }
+    }
+
+    fn pass(&self, input: &ForwardInput<B>, positions: &PositionIds, device: &B::Device) -> Pass<B> {
         let [batch, seq] = input.input_ids.dims();
-        let sequence = input.rope_length.unwrap_or(past + seq);
-        let prompt = input.prompt_length.unwrap_or(sequence);
-        let prompt = input.cache.as_mut().map_or(prompt, |cache| cache.prompt_length(prompt));
-        let lengths = RopeLengths { sequence, prompt };
-        let padding = input.attention_mask.clone().map(|mask| mask::padding(mask, batch, past + seq));
-        let documents = input.document_ids.as_ref().map(|ids| {
-            assert_eq!(past, 0, "documents are told apart in whole passes only");
-            mask::documents(ids, batch, device)
-        });
+        let lengths = RopeLengths { sequence: seq, prompt: input.prompt_length.unwrap_or(seq) };
+        let padding = input.attention_mask.clone().map(|mask| mask::padding(mask, [batch, seq]));
+        let documents = input.document_ids.as_ref().map(|ids| mask::documents(ids, batch, device));
         let mask = match (padding, documents) {
             (Some(padding), Some(documents)) => Some(padding + documents),
             (padding, documents) => padding.or(documents),
         };
-        let rotary =
-            self.config.rotary().iter().map(|config| Rotary::new(config, positions, lengths, device));
+        let rotary = self.config.rotary().iter().map(|config| {
+            Rotary::new(config, positions.rows, &[(positions.ids.as_slice(), lengths)], device)
+        });
+        let places: Vec<usize> = (0..seq).collect();
         Pass {
             batch,
             seq,
             mask,
             rotary: rotary.collect(),
-            query_scale: self.config.attention.log_scaling.map(|base| query_scale(base, past, seq, device)),
+            query_scale: self.query_scale(&places, device),
             dropout: input.dropout,
         }
     }
 
-    /// All blocks; `before_block` sees what enters each.
-    fn run(
-        &self,
-        mut input: ForwardInput<'_, B>,
-        mut before_block: impl FnMut(&Tensor<B, 2>, &Pass<B>),
-    ) -> Run<B> {
-        let (mut x, pass) = self.embed(&mut input);
-        let mut routings = Vec::new();
+    /// Continues sequences: hidden states of all new positions after the final norm, `[rows, hidden_size]`, one
+    /// sequence after the other.
+    ///
+    /// There is no padding, and a sequence's result does not depend on the others but for the rounding of matrix
+    /// products of another number of rows.
+    ///
+    /// # Panics
+    /// If there is no sequence, or one has no new position or does not fit the context or its cache.
+    pub fn extend(&self, sequences: &mut [Extension<'_, B>], device: &B::Device) -> Tensor<B, 2> {
+        assert!(sequences.iter().all(|sequence| !sequence.ids.is_empty()), "sequences with new positions");
+        let ids: Vec<u32> = sequences.iter().flat_map(|sequence| sequence.ids).copied().collect();
+        let (rows, hidden_size) = (ids.len(), self.config.hidden_size);
+        let mut x = self.embed_tokens(int_tensor(&ids, [1, rows], device));
+        let (pass, places) = self.cached_pass(sequences, device);
+        if let Some(table) = &self.embed_positions {
+            x = x + table.forward(int_tensor(&places, [1, rows], device));
+        }
+        let mut x = x.reshape([rows, hidden_size]);
         for (layer, block) in self.layers.iter().enumerate() {
+            let mut caches: Vec<CacheRows<'_, B>> = sequences
+                .iter_mut()
+                .map(|sequence| CacheRows { rows: sequence.ids.len(), cache: sequence.cache.layer(layer) })
+                .collect();
+            (x, _) = block.forward(x, &pass, &mut caches);
+        }
+        self.norm.forward(x)
+    }
+
+    /// What the blocks share in [`Decoder::extend`], and the position of each row.
+    fn cached_pass(&self, sequences: &mut [Extension<'_, B>], device: &B::Device) -> (Pass<B>, Vec<u32>) {
+        let mut places = Vec::new();
+        let mut lengths = Vec::with_capacity(sequences.len());
+        for Extension { ids, cache, known_length } in sequences {
+            let (past, rows) = (cache.len(), ids.len());
+            let sequence = (*known_length).max(past + rows);
+            let prompt = cache.prompt_length(sequence);
+            places.extend((past..past + rows).map(|place| place as u32));
+            lengths.push((rows, RopeLengths { sequence, prompt }));
+        }
+        let mut start = 0;
+        let parts: Vec<(&[u32], RopeLengths)> = lengths
+            .into_iter()
+            .map(|(rows, lengths)| {
+                start += rows;
+                (&places[start - rows..start], lengths)
+            })
+            .collect();
+        let rotary = self.config.rotary().iter().map(|config| Rotary::new(config, 1, &parts, device));
+        let at: Vec<usize> = places.iter().map(|place| *place as usize).collect();
+        let pass = Pass {
+            batch: 1,
+            seq: places.len(),
+            mask: None,
+            rotary: rotary.collect(),
+            query_scale: self.query_scale(&at, device),
+            dropout: None,
+        };
+        (pass, places)
+    }
+
+    /// `max(1, log_base(position))` of positions counted from 1, `[1, 1, positions, 1]`, where the model has it.
+    fn query_scale(&self, positions: &[usize], device: &B::Device) -> Option<Tensor<B, 4>> {
+        let base = self.config.attention.log_scaling? as f64;
+        let scale = |position: &usize| (((position + 1) as f64).ln() / base.ln()).max(1.0) as f32;
+        let scales = positions.iter().map(scale).collect();
+        Some(float_tensor(scales, [1, 1, positions.len(), 1], device))
+    }
+
+    /// All blocks; `before_block` sees what enters each.
+    fn run(&self, input: ForwardInput<B>, mut before_block: impl FnMut(&Tensor<B, 2>, &Pass<B>)) -> Run<B> {
+        let (mut x, pass) = self.embed(&input);
+        let mut routings = Vec::new();
+        for block in &self.layers {
             before_block(&x, &pass);
-            let (y, routing) =
-                block.forward(x, &pass, input.cache.as_deref_mut().map(|cache| cache.layer(layer)));
+            let (y, routing) = block.forward(x, &pass, &mut []);
             x = y;
             routings.extend(routing);
         }
@@ -271,12 +339,6 @@ struct Run<B: Backend> {
     x: Tensor<B, 2>,
     pass: Pass<B>,
     routings: Vec<Routing<B>>,
-}
-
-/// `max(1, log_base(position))` of positions counted from 1, `[1, 1, seq, 1]`.
-fn query_scale<B: Kernels>(base: usize, past: usize, seq: usize, device: &B::Device) -> Tensor<B, 4> {
-    let scale = |position: usize| ((position as f64).ln() / (base as f64).ln()).max(1.0) as f32;
-    float_tensor((past + 1..=past + seq).map(scale).collect(), [1, 1, seq, 1], device)
 }
 
 fn unflat<B: Backend>(x: Tensor<B, 2>, pass: &Pass<B>) -> Tensor<B, 3> {

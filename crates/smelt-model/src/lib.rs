@@ -24,12 +24,12 @@ pub mod weights;
 
 pub use adapter::{Adapter, AdapterConfig, adapter_files, save_adapter};
 pub use blocks::DropoutStream;
-pub use cache::{KvCache, LayerCache};
+pub use cache::{CacheBits, CacheOptions, KvCache, KvSpan, LayerCache, ROLLBACK};
 pub use config::{
     AttentionConfig, CONFIG_FILE, DecoderConfig, DropoutConfig, ExpertsConfig, Fields, Gate, HeadConfig,
     LayerConfig, MlpConfig, ModelConfig, NormConfig, NormKind, Positions, Projections, Residual, SectionKey,
 };
-pub use decoder::{Decoder, ForwardInput};
+pub use decoder::{Decoder, Extension, ForwardInput};
 pub use error::{Damage, Differences, MisShaped, ModelError};
 pub use family::Family;
 pub use flops::{Trained, training_flops_per_token};

@@ -7,13 +7,13 @@ use smelt_backend::{Kernels, float_tensor};
 /// Finite, so that a row whose keys are all padding averages them instead of becoming NaN.
 const HIDDEN: f32 = 1e9;
 
-/// `mask` `[batch, kv_len]` of 1 (seen) and 0 (padding) -> `[batch, 1, 1, kv_len]` of 0 and -1e9.
+/// `mask` `[batch, seq]` of 1 (seen) and 0 (padding) -> `[batch, 1, 1, seq]` of 0 and -1e9.
 ///
 /// # Panics
 /// If the mask is of another shape.
-pub(crate) fn padding<B: Backend>(mask: Tensor<B, 2>, batch: usize, kv_len: usize) -> Tensor<B, 4> {
-    assert_eq!(mask.dims(), [batch, kv_len], "shape of the attention mask");
-    ((mask - 1.0) * HIDDEN).reshape([batch, 1, 1, kv_len])
+pub(crate) fn padding<B: Backend>(mask: Tensor<B, 2>, shape: [usize; 2]) -> Tensor<B, 4> {
+    assert_eq!(mask.dims(), shape, "shape of the attention mask");
+    ((mask - 1.0) * HIDDEN).reshape([shape[0], 1, 1, shape[1]])
 }
 
 /// `ids` `[batch, seq]`, row-major -> `[batch, 1, seq, seq]`: 0 between tokens of one document, else -1e9.

@@ -115,6 +115,12 @@ impl RotaryConfig {
         }
     }
 
+    /// What a position becomes depends on the length of its sequence.
+    pub fn depends_on_length(&self) -> bool {
+        use RopeScaling::{Dynamic, LongRope, PromptNtk};
+        matches!(self.scaling, Dynamic { .. } | LongRope { .. } | PromptNtk { .. })
+    }
+
     /// Cosines and sines of `positions`, each `[positions, rotary_dim / 2]`.
     pub fn tables(&self, positions: &[u32], lengths: RopeLengths) -> (Vec<f32>, Vec<f32>) {
         let frequencies = self.inverse_frequencies(lengths);

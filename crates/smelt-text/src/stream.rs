@@ -3,12 +3,14 @@
 //! A character may span several tokens and a token's text may depend on its neighbours, so the decoder
 //! keeps the last tokens, decodes them together and gives out what can no longer change.
 
+use std::ops::Deref;
+
 use crate::{TextError, Tokenizer};
 
 /// Turns ids into text one at a time; the parts put together equal [`Tokenizer::decode`] of all ids.
 #[derive(Debug, Clone)]
-pub struct StreamDecoder<'t> {
-    tokenizer: &'t Tokenizer,
+pub struct StreamDecoder<T> {
+    tokenizer: T,
     /// Tokens that still matter: `context` whose text was given out, then the later ones.
     window: Vec<u32>,
     context: usize,
@@ -18,8 +20,9 @@ pub struct StreamDecoder<'t> {
     pending: String,
 }
 
-impl<'t> StreamDecoder<'t> {
-    pub(crate) fn new(tokenizer: &'t Tokenizer) -> Self {
+impl<T: Deref<Target = Tokenizer>> StreamDecoder<T> {
+    /// With a reference to a tokenizer, or a share in one.
+    pub fn new(tokenizer: T) -> Self {
         Self { tokenizer, window: Vec::new(), context: 0, given_bytes: 0, pending: String::new() }
     }
 

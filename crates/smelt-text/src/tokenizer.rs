@@ -268,7 +268,7 @@ impl Tokenizer {
     }
 
     /// Decodes ids one at a time, as they are generated.
-    pub fn stream(&self) -> StreamDecoder<'_> {
+    pub fn stream(&self) -> StreamDecoder<&Self> {
         StreamDecoder::new(self)
     }
 

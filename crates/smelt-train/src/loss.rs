@@ -26,7 +26,7 @@ pub(crate) struct MicroBatch<'a> {
 
 impl MicroBatch<'_> {
     /// What enters a model.
-    pub fn input<B: Kernels>(&self, device: &B::Device) -> ForwardInput<'static, B> {
+    pub fn input<B: Kernels>(&self, device: &B::Device) -> ForwardInput<B> {
         let shape = [self.batch.batch_size, self.batch.seq_length];
         ForwardInput {
             dropout: self.dropout,

@@ -41,7 +41,7 @@ pub(crate) fn backward_by_block<B: Kernels>(
         let Some(gradient) = seed else { break };
         let x = inputs.pop().expect("the input of a block that needs its gradient was kept");
         let x = entering(x, lowest < part(layer));
-        let (y, routing) = phase("recompute", || model.layers[layer].forward(x.clone(), &pass, None));
+        let (y, routing) = phase("recompute", || model.layers[layer].forward(x.clone(), &pass, &mut []));
         let objective = match balance.as_ref().zip(routing) {
             Some((balance, routing)) => seeded(y, gradient) + balance.of_block(routing),
             None => seeded(y, gradient),
@@ -106,7 +106,7 @@ fn forward<B: Kernels>(
         if lowest <= part(layer) {
             kept.inputs.push(kept.output.clone());
         }
-        let (output, routing) = block.forward(kept.output, pass, None);
+        let (output, routing) = block.forward(kept.output, pass, &mut []);
         kept.output = output;
         kept.routings.extend(routing);
     }

@@ -3,6 +3,7 @@
 //! Queries of one key-value head are stacked as rows (`[batch, kv_heads, group * q_len, head_dim]`),
 //! so that keys and values are never repeated.
 
+use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Bool, Int, Tensor, activation};
 
@@ -20,6 +21,17 @@ pub struct AttentionOptions {
     pub sliding_window: Option<usize>,
     /// Scores become `softcap * tanh(score / softcap)` before masking (Gemma 2).
     pub softcap: Option<f64>,
+}
+
+/// One sequence of [`Kernels::attention_over_segments`].
+#[derive(Debug, Clone)]
+pub struct AttentionSegment<B: Backend> {
+    /// Rows of the query that belong to it; they are its last positions.
+    pub rows: usize,
+    /// `[1, kv_heads, kv_len, head_dim]`
+    pub keys: Tensor<B, 4>,
+    /// As `keys`.
+    pub values: Tensor<B, 4>,
 }
 
 /// Gradients of [`Kernels::attention`], in the shapes of its inputs.
@@ -119,6 +131,22 @@ pub fn plain<B: Kernels>(
     let dims = Dims::of(&q, &k);
     let (probabilities, _) = probabilities(q, k, mask, options, dims);
     dims.ungrouped(dims.grouped(probabilities).matmul(v))
+}
+
+/// [`Kernels::attention_over_segments`], one segment after the other.
+pub fn one_by_one<B: Kernels>(
+    q: Tensor<B, 4>,
+    segments: Vec<AttentionSegment<B>>,
+    options: AttentionOptions,
+) -> Tensor<B, 4> {
+    let mut start = 0;
+    let outputs = segments.into_iter().map(|AttentionSegment { rows, keys, values }| {
+        let queries = q.clone().narrow(2, start, rows);
+        start += rows;
+        Kernels::attention(queries, keys, values, None, options)
+    });
+    let mut outputs: Vec<_> = outputs.collect();
+    if outputs.len() == 1 { outputs.remove(0) } else { Tensor::cat(outputs, 2) }
 }
 
 /// [`Kernels::attention_backward`] in plain burn operations.

@@ -25,7 +25,7 @@ use crate::Precision;
 
 pub use activation::Activation;
 pub use adamw::{AdamWState, AdamWStep};
-pub use attention::{AttentionGradients, AttentionOptions};
+pub use attention::{AttentionGradients, AttentionOptions, AttentionSegment};
 pub use cross_entropy::{CrossEntropyLoss, CrossEntropyOptions, Head, TokenLoss, soft_cap};
 pub use layer_norm::LayerNormGradients;
 pub use linear::LinearGradients;
@@ -190,6 +190,18 @@ pub trait Kernels: Backend {
         options: AttentionOptions,
     ) -> Tensor<Self, 4> {
         attention::plain(q, k, v, mask, options)
+    }
+
+    /// Attention of several sequences, each to keys and values of its own, without padding.
+    ///
+    /// `q` `[1, heads, rows, head_dim]`: the new positions of all segments, one segment after the other. Each segment
+    /// is as a call of [`attention`](Kernels::attention) without a mask.
+    fn attention_over_segments(
+        q: Tensor<Self, 4>,
+        segments: Vec<AttentionSegment<Self>>,
+        options: AttentionOptions,
+    ) -> Tensor<Self, 4> {
+        attention::one_by_one(q, segments, options)
     }
 
     /// Gradients of [`attention`](Kernels::attention) for `q`, `k` and `v`; `output` is what the forward returned.

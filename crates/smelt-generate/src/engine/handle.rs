@@ -19,13 +19,22 @@ use crate::generate::checked_context;
 pub struct EngineModel {
     /// Its name.
     pub name: String,
-    /// Turns its tokens into text.
-    pub tokenizer: Arc<Tokenizer>,
+    /// Turns its tokens into text; without one, events have none and stop strings do not stop.
+    pub tokenizer: Option<Arc<Tokenizer>>,
     /// What it is.
     pub config: Arc<ModelConfig>,
+    /// What its draft model is, if it has one.
+    pub draft: Option<Arc<ModelConfig>>,
+    /// Memory of the weights, of the draft model's too.
+    pub weights_bytes: u64,
 }
 
 impl EngineModel {
+    /// A model whose tokens are all that is wanted.
+    pub fn without_text(name: &str, config: Arc<ModelConfig>) -> Self {
+        Self { name: name.to_owned(), tokenizer: None, config, draft: None, weights_bytes: 0 }
+    }
+
     /// Most tokens of a prompt and what follows it.
     pub fn context_length(&self) -> usize {
         self.config.decoder.context_length()
@@ -109,6 +118,13 @@ pub(super) struct Submitted {
     pub at: Instant,
 }
 
+impl Submitted {
+    /// Nobody waits for it any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
 /// A request that waits or runs; dropping it cancels the request.
 #[derive(Debug)]
 #[must_use = "dropping it cancels the request"]
@@ -160,6 +176,7 @@ impl EngineHandle {
         }
         let cancelled = Arc::new(AtomicBool::new(false));
         let submitted = Submitted { request, cancelled: cancelled.clone(), at: Instant::now() };
+        // Under the lock, so that it is counted before it is taken out.
         self.sender.send(Message::Request(submitted)).map_err(|_| GenerateError::ShutDown)?;
         statistics.waiting += 1;
         Ok(Ticket { cancelled })

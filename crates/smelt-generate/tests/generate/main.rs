@@ -2,6 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "`allow-unwrap-in-tests` does not reach functions that tests call")]
 
-mod batches;
+mod engine;
 mod sampling;
 mod sequences;

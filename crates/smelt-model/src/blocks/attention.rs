@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use smelt_backend::Kernels;
-use smelt_backend::kernels::AttentionOptions;
+use smelt_backend::kernels::{AttentionOptions, AttentionSegment};
 
 use super::{Linear, Norm, Pass};
 use crate::cache::LayerCache;
@@ -31,6 +31,15 @@ pub struct Attention<B: Backend> {
     layer: LayerConfig,
     #[module(skip)]
     scale: f64,
+}
+
+/// The rows of a pass that continue one sequence, and its cache in one layer.
+#[derive(Debug)]
+pub struct CacheRows<'a, B: Backend> {
+    /// How many rows.
+    pub rows: usize,
+    /// Read and extended.
+    pub cache: &'a mut LayerCache<B>,
 }
 
 impl<B: Backend> Attention<B> {
@@ -70,13 +79,9 @@ impl<B: Backend> Attention<B> {
 }
 
 impl<B: Kernels> Attention<B> {
-    /// `[batch * seq, hidden]` -> the same; keys and values of earlier positions come from `cache`.
-    pub fn forward(
-        &self,
-        x: Tensor<B, 2>,
-        pass: &Pass<B>,
-        cache: Option<&mut LayerCache<B>>,
-    ) -> Tensor<B, 2> {
+    /// `[batch * seq, hidden]` -> the same. With `caches`, the rows belong to their sequences, and keys and values of
+    /// earlier positions come from there.
+    pub fn forward(&self, x: Tensor<B, 2>, pass: &Pass<B>, caches: &mut [CacheRows<'_, B>]) -> Tensor<B, 2> {
         let [q, k, v] = self.heads(x, pass);
         let (mut q, mut k) = (normed(&self.q_norm, q), normed(&self.k_norm, k));
         if let Some(rotary) = pass.rotary.get(self.layer.rotary) {
@@ -85,17 +90,16 @@ impl<B: Kernels> Attention<B> {
         if let Some(scale) = &pass.query_scale {
             q = q * scale.clone();
         }
-        let (k, v) = match cache {
-            Some(cache) => cache.update(k, v),
-            None => (k, v),
-        };
         let options = AttentionOptions {
             scale: self.scale,
             causal: true,
             sliding_window: self.layer.sliding_window,
             softcap: self.config.softcap,
         };
-        let mixed = Kernels::attention(q, k, v, pass.mask.clone(), options);
+        let mixed = match caches {
+            [] => Kernels::attention(q, k, v, pass.mask.clone(), options),
+            caches => Kernels::attention_over_segments(q, segments(&k, &v, caches), options),
+        };
         let rows = pass.batch * pass.seq;
         self.o_proj.forward(mixed.swap_dims(1, 2).reshape([rows, self.config.query_size()]), pass.dropout)
     }
@@ -127,6 +131,22 @@ impl<B: Kernels> Attention<B> {
         };
         [part(0), part(1), part(2)]
     }
+}
+
+/// Puts each sequence's rows of `k` and `v` `[1, kv_heads, rows, head_dim]` behind those in its cache.
+fn segments<B: Kernels>(
+    k: &Tensor<B, 4>,
+    v: &Tensor<B, 4>,
+    caches: &mut [CacheRows<'_, B>],
+) -> Vec<AttentionSegment<B>> {
+    let mut start = 0;
+    let segment = |CacheRows { rows, cache }: &mut CacheRows<'_, B>| {
+        let [new_keys, new_values] = [k, v].map(|tensor| tensor.clone().narrow(2, start, *rows));
+        start += *rows;
+        let (keys, values) = cache.update(new_keys, new_values);
+        AttentionSegment { rows: *rows, keys, values }
+    };
+    caches.iter_mut().map(segment).collect()
 }
 
 /// Normalises each head's features of `x` `[batch, heads, seq, head_dim]`.

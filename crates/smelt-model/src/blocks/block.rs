@@ -6,8 +6,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use smelt_backend::Kernels;
 
 use super::dropout::{DropoutStream, Site, dropout};
-use super::{Attention, Experts, Linear, Mlp, Norm, Rotary, Routing};
-use crate::cache::LayerCache;
+use super::{Attention, CacheRows, Experts, Linear, Mlp, Norm, Rotary, Routing};
 use crate::config::{DecoderConfig, Residual};
 
 /// What all blocks of one forward pass share.
@@ -100,15 +99,16 @@ impl<B: Backend> Block<B> {
 impl<B: Kernels> Block<B> {
     /// `[batch * seq, hidden]` -> the same, and how its experts shared the work if it has any.
     ///
-    /// Depends on nothing but its arguments.
+    /// Depends on nothing but its arguments. With `caches`, the rows are the new positions of their sequences, one
+    /// sequence after the other.
     pub fn forward(
         &self,
         x: Tensor<B, 2>,
         pass: &Pass<B>,
-        cache: Option<&mut LayerCache<B>>,
+        caches: &mut [CacheRows<'_, B>],
     ) -> (Tensor<B, 2>, Option<Routing<B>>) {
         let normed = self.input_layernorm.forward(x.clone());
-        let attended = self.self_attn.forward(normed.clone(), pass, cache);
+        let attended = self.self_attn.forward(normed.clone(), pass, caches);
         let attended = through(&self.attention_output_layernorm, attended);
         let dropped = |x, site| dropout(x, self.residual_dropout, pass.dropout, site);
         let layer = self.layer;

@@ -18,7 +18,7 @@ use burn::module::{Param, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Element, Tensor};
 
-pub use attention::Attention;
+pub use attention::{Attention, CacheRows};
 pub use block::{Block, Pass};
 pub use dropout::DropoutStream;
 pub use embedding::Embedding;

@@ -5,7 +5,6 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use smelt_backend::kernels::RotaryStyle;
 use smelt_backend::{Kernels, float_tensor};
 
-use crate::positions::PositionIds;
 use crate::rotary::{RopeLengths, RotaryConfig};
 
 /// Cosines and sines of one kind of rotation at the positions of a pass.
@@ -31,14 +30,21 @@ impl<B: AutodiffBackend> Rotary<B> {
 }
 
 impl<B: Kernels> Rotary<B> {
+    /// For positions `[rows, seq]`, row-major, of which each part has its own lengths.
     pub(crate) fn new(
         config: &RotaryConfig,
-        positions: &PositionIds,
-        lengths: RopeLengths,
+        rows: usize,
+        parts: &[(&[u32], RopeLengths)],
         device: &B::Device,
     ) -> Self {
-        let (cos, sin) = config.tables(&positions.ids, lengths);
-        let shape = [positions.rows, positions.seq, config.rotary_dim / 2];
+        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+        for (positions, lengths) in parts {
+            let (part_cos, part_sin) = config.tables(positions, *lengths);
+            cos.extend(part_cos);
+            sin.extend(part_sin);
+        }
+        let seq = parts.iter().map(|(positions, _)| positions.len()).sum::<usize>() / rows;
+        let shape = [rows, seq, config.rotary_dim / 2];
         Self {
             cos: float_tensor(cos, shape, device),
             sin: float_tensor(sin, shape, device),

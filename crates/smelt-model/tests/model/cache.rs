@@ -1,47 +1,154 @@
-//! Cached passes equal full ones, however the positions are cut.
+//! Cached passes equal full ones: however sequences are cut and put together, past windows, after tokens were taken
+//! back, and with keys and values from another sequence.
 
 use smelt_backend::{Kernels, int_tensor, to_host};
-use smelt_model::{ForwardInput, KvCache, load};
-use smelt_testkit::{Golden, Tolerance, assert_close, backend_test};
+use smelt_model::{CacheBits, CacheOptions, Decoder, Extension, ForwardInput, KvCache, ModelConfig, load};
+use smelt_testkit::{Golden, Tolerance, assert_close, backend_test, max_abs_difference};
 
-backend_test!(cached_passes_equal_the_full_one, cuts);
+backend_test!(sequences_of_any_lengths_continue_together, together);
 backend_test!(a_cleared_cache_starts_again, cleared);
+backend_test!(windows_forget_and_nothing_changes, windows);
+backend_test!(positions_are_taken_back, taken_back);
+backend_test!(spans_stand_for_passes, spans);
+backend_test!(packed_rows_come_close, packed);
 
-fn cuts<B: Kernels>(device: &B::Device) {
-    let golden = Golden::open("gpt2");
-    let (_, model) = load::<B>(&golden.folder, device).unwrap();
+fn open<B: Kernels>(name: &str, device: &B::Device) -> (Golden, ModelConfig, Decoder<B>) {
+    let golden = Golden::open(name);
+    let (config, model) = load::<B>(&golden.folder, device).unwrap();
+    (golden, config, model)
+}
+
+/// Logits behind each of `ids`.
+fn pass<B: Kernels>(model: &Decoder<B>, cache: &mut KvCache<B>, ids: &[u32], device: &B::Device) -> Vec<f32> {
+    let known_length = cache.len() + ids.len();
+    to_host(model.row_logits(model.extend(&mut [Extension { ids, cache, known_length }], device)))
+}
+
+/// The same without a cache.
+fn full<B: Kernels>(model: &Decoder<B>, ids: &[u32], device: &B::Device) -> Vec<f32> {
+    let hidden = model.hidden(ForwardInput::new(int_tensor(ids, [1, ids.len()], device)));
+    to_host(model.logits(hidden))
+}
+
+fn together<B: Kernels>(device: &B::Device) {
+    let (golden, _, model) = open::<B>("gpt2", device);
     let input_ids = golden.tensor("input_ids");
-    let [batch, seq] = input_ids.dims();
+    let [_, seq] = input_ids.dims();
     let rows: Vec<Vec<u32>> = input_ids.ids().chunks(seq).map(<[u32]>::to_vec).collect();
-    for cuts in [vec![seq], vec![1; seq], vec![7, 1, 1, seq - 9]] {
-        let mut cache = KvCache::new(model.config(), batch, seq + 3, device);
-        let mut found = vec![Vec::new(); batch];
-        for length in cuts {
-            let start = cache.len();
-            let ids: Vec<u32> = rows.iter().flat_map(|row| row[start..start + length].to_vec()).collect();
-            let mut input = ForwardInput::new(int_tensor(&ids, [batch, length], device));
-            input.cache = Some(&mut cache);
-            let logits = to_host(model.logits(model.hidden(input)));
-            let per_row = logits.len() / batch;
-            found.iter_mut().zip(logits.chunks(per_row)).for_each(|(row, part)| row.extend(part));
+    let mut caches: Vec<_> =
+        rows.iter().map(|_| KvCache::new(model.config(), CacheOptions::new(seq + 3), device)).collect();
+    let mut found = vec![Vec::new(); rows.len()];
+    // Where each row is cut: once they go on alone, once with parts of other lengths.
+    for cuts in [[0..5, 0..1], [5..6, 1..9], [6..6, 9..10], [6..seq, 10..seq]] {
+        let going = caches.iter_mut().zip(&rows).zip(&cuts).filter(|(_, cut)| !cut.is_empty());
+        let mut passes: Vec<_> = going
+            .map(|((cache, row), cut)| Extension { ids: &row[cut.clone()], cache, known_length: seq })
+            .collect();
+        let logits = to_host(model.row_logits(model.extend(&mut passes, device)));
+        let mut rest = &logits[..];
+        for (found, cut) in found.iter_mut().zip(&cuts) {
+            let (own, others) = rest.split_at(cut.len() * model.config().vocab_size);
+            found.extend_from_slice(own);
+            rest = others;
         }
-        assert_eq!(cache.len(), seq);
-        let expected = golden.tensor("logits").floats();
-        assert_close("cached logits", &found.concat(), expected, Tolerance::Logits);
     }
+    assert!(caches.iter().all(|cache| cache.len() == seq));
+    assert_close("cached logits", &found.concat(), golden.tensor("logits").floats(), Tolerance::Logits);
 }
 
 fn cleared<B: Kernels>(device: &B::Device) {
-    let golden = Golden::open("gpt2");
-    let (_, model) = load::<B>(&golden.folder, device).unwrap();
+    let (golden, _, model) = open::<B>("gpt2", device);
     let prompt = golden.tensor("greedy.prompt_ids").ids();
-    let mut cache = KvCache::new(model.config(), 1, prompt.len(), device);
+    let mut cache = KvCache::new(model.config(), CacheOptions::new(prompt.len()), device);
     let mut run = || {
         cache.clear();
         assert!(cache.is_empty());
-        let mut input = ForwardInput::new(int_tensor(&prompt, [1, prompt.len()], device));
-        input.cache = Some(&mut cache);
-        to_host(model.hidden(input))
+        pass(&model, &mut cache, &prompt, device)
     };
     assert_eq!(run(), run());
+}
+
+/// A sequence several times as long as the window.
+fn windows<B: Kernels>(device: &B::Device) {
+    for name in ["mistral_swa", "gemma2", "gemma3_text", "qwen2_swa"] {
+        let (_, config, model) = open::<B>(name, device);
+        let window = config.decoder.layers.iter().filter_map(|layer| layer.sliding_window).min().unwrap();
+        let context = config.decoder.context_length();
+        let ids: Vec<u32> = (0..context as u32).map(|at| at * 7 % config.decoder.vocab_size as u32).collect();
+        let options = CacheOptions { max_pass: 9, ..CacheOptions::new(context) };
+        let mut cache = KvCache::new(model.config(), options, device);
+        let mut found = Vec::new();
+        for part in ids.chunks(9) {
+            let (head, rest) = part.split_at(1);
+            found.extend(pass(&model, &mut cache, head, device));
+            if !rest.is_empty() {
+                found.extend(pass(&model, &mut cache, rest, device));
+            }
+        }
+        assert!(context > window, "{name}: the window ends within the context");
+        assert_close(name, &found, &full(&model, &ids, device), Tolerance::Logits);
+    }
+}
+
+fn taken_back<B: Kernels>(device: &B::Device) {
+    for name in ["llama_gqa_tied", "mistral_swa"] {
+        let (golden, _, model) = open::<B>(name, device);
+        let ids = golden.tensor("input_ids").ids()[..12].to_vec();
+        let mut cache = KvCache::new(model.config(), CacheOptions::new(20), device);
+        pass(&model, &mut cache, &ids[..7], device);
+        pass(&model, &mut cache, &[3, 1, 4, 1], device);
+        cache.truncate(6);
+        let found = pass(&model, &mut cache, &ids[6..], device);
+        let expected = full(&model, &ids, device);
+        let vocab_size = model.config().vocab_size;
+        assert_close(name, &found, &expected[6 * vocab_size..], Tolerance::Logits);
+    }
+}
+
+fn spans<B: Kernels>(device: &B::Device) {
+    for name in ["llama_gqa_tied", "mistral_swa"] {
+        for bits in [None, Some(CacheBits::Eight)] {
+            let (golden, _, model) = open::<B>(name, device);
+            let ids = golden.tensor("input_ids").ids()[..12].to_vec();
+            let options = CacheOptions { bits, ..CacheOptions::new(20) };
+            let mut cache = KvCache::new(model.config(), options, device);
+            pass(&model, &mut cache, &ids[..5], device);
+            let first = cache.span(0).unwrap();
+            pass(&model, &mut cache, &ids[5..9], device);
+            let second = cache.span(5).unwrap();
+            let expected = pass(&model, &mut cache, &ids[9..], device);
+            assert_eq!((first.len(), second.len()), (5, 4));
+            assert_eq!(first.part(0..2).bytes() + first.part(2..5).bytes(), first.bytes());
+
+            // Two of the second span are of another text, and one comes from a part.
+            let mut other = KvCache::new(model.config(), options, device);
+            other.append(&first.part(0..2), 2);
+            other.append(&first.part(2..5), 3);
+            other.append(&second, 2);
+            pass(&model, &mut other, &ids[7..9], device);
+            let found = pass(&model, &mut other, &ids[9..], device);
+            assert_close(name, &found, &expected, Tolerance::Logits);
+        }
+    }
+}
+
+/// Eight bits change logits little, four bits more; both less than a wrong cache would.
+fn packed<B: Kernels>(device: &B::Device) {
+    let (golden, _, model) = open::<B>("llama_gqa_tied", device);
+    let ids = golden.tensor("input_ids").ids()[..16].to_vec();
+    let expected = full(&model, &ids, device);
+    let off = |bits| {
+        let options = CacheOptions { bits, ..CacheOptions::new(16) };
+        let mut cache = KvCache::new(model.config(), options, device);
+        let mut found = pass(&model, &mut cache, &ids[..9], device);
+        found.extend(pass(&model, &mut cache, &ids[9..], device));
+        max_abs_difference(&found, &expected)
+    };
+    let [plain, eight, four] = [None, Some(CacheBits::Eight), Some(CacheBits::Four)].map(off);
+    println!("{plain} {eight} {four}");
+    assert!(plain < 1e-4 && eight < 0.05 && four < 1.0, "{plain} {eight} {four}");
+    assert!(plain < eight && eight < four, "{plain} {eight} {four}");
+    let bytes = |bits| CacheOptions { bits, ..CacheOptions::new(16) }.bytes(model.config());
+    assert!(bytes(Some(CacheBits::Four)) < bytes(Some(CacheBits::Eight)));
+    assert!(bytes(Some(CacheBits::Eight)) * 2 < bytes(None));
 }

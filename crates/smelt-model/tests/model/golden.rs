@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor};
 use smelt_backend::kernels::CrossEntropyOptions;
 use smelt_backend::{Kernels, float_tensor, int_tensor, scalar, to_host};
 use smelt_model::weights::{Checkpoint, LoadOptions, load_weights};
-use smelt_model::{Decoder, ForwardInput, KvCache, ModelConfig, load};
+use smelt_model::{CacheOptions, Decoder, Extension, ForwardInput, KvCache, ModelConfig, load};
 use smelt_testkit::{Golden, HostTensor, Tolerance, assert_close, backend_test};
 
 /// Half precision on disk: `logits` are those of the weights in f32.
@@ -181,16 +181,20 @@ fn cached<B: Kernels>(device: &B::Device) {
     each_model::<B>(device, |golden, model| {
         let input_ids = golden.tensor("input_ids");
         let [batch, seq] = input_ids.dims();
-        let input_ids = ids::<B>(input_ids, device);
-        let mut cache = KvCache::new(model.config(), batch, seq, device);
-        let mut parts = Vec::new();
+        let rows: Vec<Vec<u32>> = input_ids.ids().chunks(seq).map(<[u32]>::to_vec).collect();
+        let mut parts = vec![Vec::new(); batch];
+        let cache = |_: &Vec<u32>| KvCache::new(model.config(), CacheOptions::new(seq), device);
+        let mut caches: Vec<_> = rows.iter().map(cache).collect();
         for (start, end) in [(0, 5), (5, 6), (6, 9), (9, seq)] {
-            let mut input = ForwardInput::new(input_ids.clone().narrow(1, start, end - start));
-            input.cache = Some(&mut cache);
-            input.rope_length = Some(seq);
-            parts.push(model.hidden(input));
+            let sequences = caches.iter_mut().zip(&rows);
+            let mut sequences: Vec<_> = sequences
+                .map(|(cache, row)| Extension { ids: &row[start..end], cache, known_length: seq })
+                .collect();
+            let logits = to_host(model.row_logits(model.extend(&mut sequences, device)));
+            let own = logits.chunks(logits.len() / batch);
+            parts.iter_mut().zip(own).for_each(|(part, logits)| part.extend_from_slice(logits));
         }
-        let logits = to_host(model.logits(Tensor::cat(parts, 1)));
+        let logits = parts.concat();
         assert_close(&golden.name(), &logits, golden.tensor("logits").floats(), Tolerance::Logits);
     });
 }

@@ -5,7 +5,8 @@ use std::ops::{ControlFlow, Range};
 use burn::tensor::Tensor;
 use smelt_backend::kernels::CrossEntropyOptions;
 use smelt_backend::{Job, Kernels, float_tensor, int_tensor, scalar, to_host};
-use smelt_generate::{GenerateOptions, SamplingOptions, generate, generate_batch};
+use smelt_generate::engine::{CompletionOptions, EngineOptions, complete_all};
+use smelt_generate::{GenerateOptions, SamplingOptions, generate};
 use smelt_model::weights::{Checkpoint, LoadOptions, load_weights};
 use smelt_model::{Decoder, ForwardInput, ModelConfig, load};
 
@@ -215,9 +216,10 @@ impl<B: Kernels> Causal<'_, B> {
         let (prompts, expected) = (self.golden.ids("batch.prompt_ids")?, self.golden.ids("batch.ids")?);
         let mask = self.golden.ids("batch.attention_mask")?;
         let unpadded = |row| prompts.row(row)[kept(mask.row(row))].to_vec();
-        let prompts: Vec<Vec<u32>> = (0..prompts.shape[0]).map(unpadded).collect();
-        let options = greedy_options(expected.shape[1]);
-        let found = generate_batch(&self.model, &self.config, &prompts, &options, &self.device)?;
+        let options = || CompletionOptions { max_tokens: expected.shape[1], ..Default::default() };
+        let prompts = (0..prompts.shape[0]).map(|row| (unpadded(row), options())).collect();
+        let engine = EngineOptions::default();
+        let found = complete_all(&self.model, &self.config, prompts, engine, &self.device)?;
         self.checks.equal("batch", &found.concat(), &expected.values);
         Ok(())
     }

@@ -1,0 +1,76 @@
+//! Guesses of the next tokens, which one pass of the model checks all at once (Leviathan et al. 2023,
+//! arXiv:2211.17192).
+//!
+//! The model's own sampler draws at every position, and a guess counts if it is what was drawn. So tokens are those
+//! without guesses, for every option and seed. A draft model is sampled with the same noise as the model, which makes
+//! the two agree as often as their distributions are alike.
+
+use smelt_backend::Kernels;
+use smelt_model::Decoder;
+
+use super::running::Running;
+use crate::decoding::last_logits;
+
+/// Tokens of the longest end of a text that is looked for in it.
+const LONGEST_MATCH: usize = 4;
+
+/// Where guesses come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DraftSource {
+    /// What followed the last tokens where they occurred before (Saxena 2023, prompt lookup decoding).
+    PromptLookup,
+    /// A smaller model with the same vocabulary, which the loader brings.
+    Model,
+}
+
+/// How far ahead is guessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Speculation {
+    /// Most tokens of a guess.
+    pub tokens: usize,
+    /// Where they come from.
+    pub source: DraftSource,
+}
+
+/// Up to `count` tokens that followed the last place where `tokens` went on as they end, the longest match first.
+pub(super) fn lookup(tokens: &[u32], count: usize) -> &[u32] {
+    for length in (1..=LONGEST_MATCH.min(tokens.len().saturating_sub(1))).rev() {
+        let end = &tokens[tokens.len() - length..];
+        let earlier = &tokens[..tokens.len() - 1];
+        if let Some(at) = earlier.windows(length).rposition(|window| window == end) {
+            let follows = &tokens[at + length..];
+            return &follows[..count.min(follows.len())];
+        }
+    }
+    &[]
+}
+
+/// Appends guesses of `draft` to each of `requests`, at most as many as it has room for.
+pub(super) fn by_model<B: Kernels>(
+    draft: &Decoder<B>,
+    requests: &mut [&mut Running<B>],
+    tokens: usize,
+    device: &B::Device,
+) {
+    for request in &mut *requests {
+        let sequence = request.draft.as_mut();
+        if let Some(sequence) = sequence {
+            sequence.follow(request.sequence.tokens());
+        }
+    }
+    for step in 0..tokens {
+        let mut going: Vec<&mut &mut Running<B>> =
+            requests.iter_mut().filter(|request| step < request.room_for_drafts()).collect();
+        let mut sequences: Vec<_> = going.iter_mut().filter_map(|request| request.draft.as_mut()).collect();
+        if sequences.is_empty() {
+            return;
+        }
+        let logits = last_logits(draft, &mut sequences, device);
+        let vocab_size = logits.len() / sequences.len();
+        for (request, logits) in going.into_iter().zip(logits.chunks_exact(vocab_size)) {
+            if let Some(token) = request.answer.guess(logits, request.sequence.tokens()) {
+                request.guess(&[token]);
+            }
+        }
+    }
+}

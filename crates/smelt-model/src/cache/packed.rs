@@ -1,0 +1,232 @@
+//! Keys and values in 8 or 4 bits: each group of a row has a scale and a smallest value.
+//!
+//! On the host, whatever the device: a pass turns the rows that it reads into floats. That costs a copy of one
+//! layer at a time and keeps the rest packed. Groups and rounding are those of mlx-lm's quantized caches.
+
+use std::ops::Range;
+
+use half::f16;
+
+/// Values of a row that share a scale.
+const GROUP: usize = 64;
+
+/// Bits of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheBits {
+    /// 16 levels.
+    Four,
+    /// 256 levels.
+    Eight,
+}
+
+impl CacheBits {
+    /// The number as a user gives it.
+    pub fn from_number(bits: u8) -> Option<Self> {
+        match bits {
+            4 => Some(Self::Four),
+            8 => Some(Self::Eight),
+            _ => None,
+        }
+    }
+
+    fn levels(self) -> f32 {
+        match self {
+            Self::Four => 15.0,
+            Self::Eight => 255.0,
+        }
+    }
+
+    fn code_bytes(self, values: usize) -> usize {
+        match self {
+            Self::Four => values.div_ceil(2),
+            Self::Eight => values,
+        }
+    }
+
+    /// Bytes of one row of `head_dim` values.
+    pub(super) fn row_bytes(self, head_dim: usize) -> usize {
+        self.code_bytes(head_dim) + head_dim.div_ceil(GROUP) * size_of::<Affine>()
+    }
+}
+
+/// A value is `code * scale + smallest`.
+#[derive(Debug, Clone, Copy)]
+struct Affine {
+    scale: f16,
+    smallest: f16,
+}
+
+/// The rows of each head.
+#[derive(Debug, Clone)]
+pub(super) struct PackedHeads {
+    heads: Vec<PackedRows>,
+    head_dim: usize,
+    bits: CacheBits,
+}
+
+#[derive(Debug, Clone, Default)]
+struct PackedRows {
+    codes: Vec<u8>,
+    groups: Vec<Affine>,
+}
+
+impl PackedHeads {
+    pub fn new(heads: usize, head_dim: usize, bits: CacheBits) -> Self {
+        Self { heads: vec![PackedRows::default(); heads], head_dim, bits }
+    }
+
+    pub fn count(&self) -> usize {
+        self.heads.len()
+    }
+
+    pub fn head_dim(&self) -> usize {
+        self.head_dim
+    }
+
+    pub fn bytes(&self) -> usize {
+        let of = |rows: &PackedRows| rows.codes.len() + rows.groups.len() * size_of::<Affine>();
+        self.heads.iter().map(of).sum()
+    }
+
+    fn groups(&self) -> usize {
+        self.head_dim.div_ceil(GROUP)
+    }
+
+    /// Appends `values` `[heads, rows, head_dim]`.
+    pub fn push(&mut self, values: &[f32]) {
+        let (bits, head_dim) = (self.bits, self.head_dim);
+        let per_head = (values.len() / self.heads.len()).max(1);
+        for (rows, values) in self.heads.iter_mut().zip(values.chunks(per_head)) {
+            for row in values.chunks(head_dim) {
+                rows.push(row, bits);
+            }
+        }
+    }
+
+    pub fn truncate(&mut self, rows: usize) {
+        let (codes, groups) = (rows * self.bits.code_bytes(self.head_dim), rows * self.groups());
+        for head in &mut self.heads {
+            head.codes.truncate(codes);
+            head.groups.truncate(groups);
+        }
+    }
+
+    /// A copy of the rows `range`.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        let (code_bytes, groups) = (self.bits.code_bytes(self.head_dim), self.groups());
+        let of = |rows: &PackedRows| PackedRows {
+            codes: rows.codes[range.start * code_bytes..range.end * code_bytes].to_vec(),
+            groups: rows.groups[range.start * groups..range.end * groups].to_vec(),
+        };
+        Self { heads: self.heads.iter().map(of).collect(), ..*self }
+    }
+
+    /// Appends all rows of `other`.
+    pub fn append(&mut self, other: &Self) {
+        for (head, other) in self.heads.iter_mut().zip(&other.heads) {
+            head.codes.extend_from_slice(&other.codes);
+            head.groups.extend_from_slice(&other.groups);
+        }
+    }
+
+    /// The rows `range` as `[heads, rows, head_dim]`.
+    pub fn floats(&self, range: Range<usize>) -> Vec<f32> {
+        let (code_bytes, groups) = (self.bits.code_bytes(self.head_dim), self.groups());
+        let mut floats = Vec::with_capacity(self.heads.len() * range.len() * self.head_dim);
+        for head in &self.heads {
+            for row in range.clone() {
+                let codes = &head.codes[row * code_bytes..(row + 1) * code_bytes];
+                let groups = &head.groups[row * groups..(row + 1) * groups];
+                unpack(codes, groups, self.head_dim, self.bits, &mut floats);
+            }
+        }
+        floats
+    }
+}
+
+impl PackedRows {
+    fn push(&mut self, row: &[f32], bits: CacheBits) {
+        let mut codes = Vec::with_capacity(row.len());
+        for group in row.chunks(GROUP) {
+            let affine = Affine::of(group, bits);
+            let (scale, smallest) = (affine.scale.to_f32(), affine.smallest.to_f32());
+            let code = |value: &f32| ((value - smallest) / scale).round().clamp(0.0, bits.levels()) as u8;
+            codes.extend(group.iter().map(code));
+            self.groups.push(affine);
+        }
+        match bits {
+            CacheBits::Eight => self.codes.append(&mut codes),
+            CacheBits::Four => {
+                let pair = |pair: &[u8]| pair[0] | pair.get(1).map_or(0, |code| code << 4);
+                self.codes.extend(codes.chunks(2).map(pair));
+            }
+        }
+    }
+}
+
+impl Affine {
+    fn of(group: &[f32], bits: CacheBits) -> Self {
+        let smallest = group.iter().copied().fold(f32::INFINITY, f32::min);
+        let largest = group.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let smallest = f16::from_f32(smallest);
+        let scale = f16::from_f32((largest - smallest.to_f32()) / bits.levels());
+        // Equal values have no scale: any will do that is not 0.
+        let scale = if scale.to_f32() > 0.0 { scale } else { f16::ONE };
+        Self { scale, smallest }
+    }
+}
+
+fn unpack(codes: &[u8], groups: &[Affine], head_dim: usize, bits: CacheBits, floats: &mut Vec<f32>) {
+    for (index, affine) in groups.iter().enumerate() {
+        let (scale, smallest) = (affine.scale.to_f32(), affine.smallest.to_f32());
+        let values = index * GROUP..head_dim.min((index + 1) * GROUP);
+        match bits {
+            CacheBits::Eight => {
+                floats.extend(codes[values].iter().map(|code| f32::from(*code) * scale + smallest))
+            }
+            CacheBits::Four => floats.extend(values.map(|value| {
+                let code = codes[value / 2] >> (4 * (value % 2)) & 15;
+                f32::from(code) * scale + smallest
+            })),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn values_come_back_within_half_a_step(
+            head_dim in 1usize..150,
+            rows in proptest::collection::vec(proptest::collection::vec(-8f32..8.0, 300), 1..4),
+            eight: bool,
+        ) {
+            let bits = if eight { CacheBits::Eight } else { CacheBits::Four };
+            let values: Vec<f32> = rows.iter().flat_map(|row| row[..2 * head_dim].to_vec()).collect();
+            let mut heads = PackedHeads::new(2, head_dim, bits);
+            heads.push(&values);
+            let count = rows.len();
+            let found = heads.floats(0..count);
+            for (group, found) in values.chunks(head_dim).zip(found.chunks(head_dim)) {
+                for (group, found) in group.chunks(GROUP).zip(found.chunks(GROUP)) {
+                    let largest = group.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                    let smallest = group.iter().copied().fold(f32::INFINITY, f32::min);
+                    // Scale and smallest value are themselves rounded, by 2^-11 of their size.
+                    let allowed = 0.51 * (largest - smallest) / bits.levels() + 16.0 / 1024.0;
+                    for (value, found) in group.iter().zip(found) {
+                        prop_assert!((value - found).abs() <= allowed, "{value} became {found}, {allowed}");
+                    }
+                }
+            }
+            prop_assert_eq!(heads.bytes(), 2 * count * bits.row_bytes(head_dim));
+            let tail = heads.slice(1..count);
+            let mut again = heads.slice(0..1);
+            again.append(&tail);
+            prop_assert_eq!(again.floats(0..count), found);
+        }
+    }
+}

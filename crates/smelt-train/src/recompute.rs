@@ -26,7 +26,7 @@ pub(crate) fn backward_by_block<B: Kernels>(
     device: &B::Device,
 ) -> f64 {
     let lowest = lowest_trained(model);
-    let (embedded, pass) = model.embed(&mut micro_batch.input(device));
+    let (embedded, pass) = model.embed(&micro_batch.input(device));
     let first = || forward(&model.valid(), embedded.clone().inner(), &pass.inner(), lowest);
     let Forward { mut inputs, output, routings } = phase("forward", first);
     let balance = Balance::of(model, micro_batch, &routings);

@@ -47,24 +47,33 @@ struct Completion {
     text: Option<TextStream<Arc<Tokenizer>>>,
 }
 
+impl Completion {
+    fn new(
+        options: CompletionOptions,
+        prompt_length: usize,
+        tokenizer: Option<&Arc<Tokenizer>>,
+    ) -> Result<Self, GenerateError> {
+        let sampler = Sampler::new(&options.sampling)?.with_prompt_length(prompt_length);
+        let text = tokenizer.map(|tokenizer| TextStream::new(tokenizer.clone(), &options.stop));
+        Ok(Self { options, sampler, text })
+    }
+}
+
 impl Answer {
-    /// Takes over a request; gives its prompt back for the sequence.
+    /// Takes over a request and gives its prompt back for the sequence; `None` if its options do not fit, which it
+    /// was told then.
     pub fn new(
         submitted: Submitted,
         tokenizer: Option<&Arc<Tokenizer>>,
         context_length: usize,
-    ) -> Result<(Self, Vec<u32>), (Box<dyn FnMut(Event) + Send>, GenerateError)> {
+    ) -> Option<(Self, Vec<u32>)> {
         let Submitted { request, cancelled, at } = submitted;
-        let Request { model: _, prompt, work, deadline, on_event } = request;
+        let Request { model: _, prompt, work, deadline, mut on_event } = request;
         let task = match work {
-            Work::Complete(options) => match Sampler::new(&options.sampling) {
-                Ok(sampler) => {
-                    let sampler = sampler.with_prompt_length(prompt.len());
-                    let text = tokenizer.map(|tokenizer| TextStream::new(tokenizer.clone(), &options.stop));
-                    Task::Complete(Box::new(Completion { options: *options, sampler, text }))
-                }
-                Err(error) => return Err((on_event, error)),
-            },
+            Work::Complete(options) => Completion::new(*options, prompt.len(), tokenizer)
+                .map_err(|error| on_event(Event::Failed(error)))
+                .map(|completion| Task::Complete(Box::new(completion)))
+                .ok()?,
             Work::Embed => Task::Embed(Vec::new()),
         };
         let answer = Self {
@@ -82,7 +91,7 @@ impl Answer {
             drafted: 0,
             accepted: 0,
         };
-        Ok((answer, prompt))
+        Some((answer, prompt))
     }
 
     /// Nobody waits for it any more.

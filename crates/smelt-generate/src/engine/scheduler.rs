@@ -188,15 +188,11 @@ where
             Work::Complete(options) => options.prompt_logprobs.is_none(),
             Work::Embed => false,
         };
-        let (mut answer, prompt) = match Answer::new(submitted, tokenizer.as_ref(), context_length) {
-            Ok(begun) => begun,
-            Err((mut on_event, error)) => {
-                on_event(Event::Failed(error));
-                self.inbox.shared.lock_statistics().failed += 1;
-                return;
-            }
+        let begun = Answer::new(submitted, tokenizer.as_ref(), context_length);
+        let (Some((mut answer, prompt)), Some(resident)) = (begun, &mut self.residents[model]) else {
+            self.inbox.shared.lock_statistics().failed += 1;
+            return;
         };
-        let Some(resident) = &mut self.residents[model] else { return };
         resident.last_used = steps;
         let LoadedModel { decoder, draft } = &resident.loaded;
         let draft = draft.as_ref();

@@ -11,7 +11,7 @@ use smelt_generate::engine::{
     EngineStatistics, Event, LoadedModel, Request, Speculation, Ticket, Work, complete_all, engine_channel,
 };
 use smelt_generate::{GenerateError, GenerateOptions, SamplingOptions, StopReason, generate};
-use smelt_model::{CacheBits, Decoder, ModelConfig, load};
+use smelt_model::{CacheBits, Decoder, ModelConfig, RotaryConfig, load};
 use smelt_testkit::{Golden, backend_test};
 
 backend_test!(every_family_decodes_together_as_alone, families);
@@ -135,6 +135,7 @@ fn guesses<B: Kernels>(device: &B::Device) {
             let speculation = Some(Speculation { tokens: 4, source });
             let options = EngineOptions { speculation, max_running: 3, ..Default::default() };
             let loaded = load::<B>(&Golden::open(name).folder, device).unwrap();
+            let config = loaded.0.clone();
             let server = Server::start(vec![loaded], options, device);
             let loaded = &server.models[0];
             let mut waiting = Vec::new();
@@ -148,7 +149,8 @@ fn guesses<B: Kernels>(device: &B::Device) {
             let statistics = server.stop();
             assert!(statistics.drafted_tokens > 0, "{statistics:?}");
             // A model guesses its own tokens right, but for the rounding of passes of other lengths.
-            if source == DraftSource::Model {
+            let steady = !config.decoder.rotary().iter().any(RotaryConfig::depends_on_length);
+            if source == DraftSource::Model && steady {
                 assert!(statistics.accepted_tokens * 10 >= statistics.drafted_tokens * 9, "{statistics:?}");
                 assert!(statistics.passes * 2 < statistics.generated_tokens, "{statistics:?}");
             }

@@ -78,6 +78,14 @@ pub enum GenerateError {
     /// The sampling options and the grammar together leave nothing to draw.
     #[error("the grammar and `no_repeat_ngram_size` forbid every token")]
     NothingAllowed,
+    /// A schema, regular expression or grammar cannot be followed.
+    #[error("the {kind} cannot be followed: {reason}")]
+    Grammar {
+        /// `JSON schema`, `regular expression` or `grammar`.
+        kind: &'static str,
+        /// What is wrong with it, or with the vocabulary for it.
+        reason: String,
+    },
     /// A token that the model has no logit for.
     #[error("the token {token} is not in the vocabulary of {vocabulary}")]
     NotInVocabulary {

@@ -7,12 +7,14 @@ mod decoding;
 pub mod engine;
 mod error;
 mod generate;
+mod grammar;
 mod sampling;
 mod stop_strings;
 mod text;
 
 pub use error::GenerateError;
 pub use generate::{GenerateOptions, GenerateReport, StopReason, generate};
+pub use grammar::{Constraint, Grammar, GrammarCompiler};
 pub use sampling::{Filter, Sampler, SamplingOptions, TokenLogprobs, TokenMask, order_by_mean_logprob};
 pub use stop_strings::{StopProgress, StopStrings};
 pub use text::TextStream;

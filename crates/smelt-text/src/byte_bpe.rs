@@ -18,6 +18,7 @@ use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer as Pipeline};
 
+pub use self::alphabet::bytes_of;
 use self::alphabet::{BYTE_NAMES, spelling_of};
 pub use self::encoder::ByteBpe;
 use self::merges::{Words, learn};

@@ -12,6 +12,7 @@ mod pieces;
 mod special_tokens;
 mod split;
 mod stream;
+mod token_bytes;
 mod tokenizer;
 
 pub use atomic_file::{AtomicFile, write_atomically};

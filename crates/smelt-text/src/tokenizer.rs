@@ -94,7 +94,9 @@ impl Tokenizer {
             end_of_text: END_OF_TEXT_NAMES.iter().find_map(|name| pipeline.token_to_id(name)),
             byte_bpe: ByteBpe::from_json(&json).map(Arc::new),
             specials_as_text: false,
-            byte_fallback: pipeline.get_decoder().is_some_and(has_byte_fallback),
+            byte_fallback: pipeline.get_decoder().is_some_and(|decoder| {
+                any_decoder(decoder, &|part| matches!(part, DecoderWrapper::ByteFallback(_)))
+            }),
             json: json.into(),
             pipeline,
         }
@@ -278,6 +280,12 @@ impl Tokenizer {
         self.id_to_token(id).is_some_and(|token| !special(token))
     }
 
+    /// Whether tokens are spelled by the names of their bytes.
+    pub(crate) fn is_byte_level(&self) -> bool {
+        let is = |decoder: &DecoderWrapper| matches!(decoder, DecoderWrapper::ByteLevel(_));
+        self.pipeline.get_decoder().is_some_and(|decoder| any_decoder(decoder, &is))
+    }
+
     /// Whether `id` stands for one byte (`<0x0A>`) in a tokenizer whose decoder gathers such bytes.
     pub(crate) fn is_fallback_byte(&self, id: u32) -> bool {
         self.byte_fallback
@@ -288,10 +296,12 @@ impl Tokenizer {
     }
 }
 
-fn has_byte_fallback(decoder: &DecoderWrapper) -> bool {
+/// Whether `is` is true of `decoder` or one of its parts.
+fn any_decoder(decoder: &DecoderWrapper, is: &dyn Fn(&DecoderWrapper) -> bool) -> bool {
     match decoder {
-        DecoderWrapper::ByteFallback(_) => true,
-        DecoderWrapper::Sequence(sequence) => sequence.get_decoders().iter().any(has_byte_fallback),
-        _ => false,
+        DecoderWrapper::Sequence(sequence) => {
+            sequence.get_decoders().iter().any(|decoder| any_decoder(decoder, is))
+        }
+        decoder => is(decoder),
     }
 }

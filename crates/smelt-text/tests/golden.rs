@@ -118,6 +118,38 @@ proptest! {
     }
 }
 
+/// Texts put together from the bytes of their tokens, but for the space that some decoders drop at the start.
+#[test]
+fn the_bytes_of_tokens_make_up_the_text() {
+    for name in NAMES {
+        let tokenizer = loaded(name);
+        let bytes = tokenizer.token_bytes();
+        assert_eq!(bytes.len(), tokenizer.vocab_size());
+        let mut same = 0;
+        for case in cases(name) {
+            let known = case.ids_no_special.iter().filter_map(|id| bytes[*id as usize].clone());
+            let text = String::from_utf8_lossy(&known.collect::<Vec<_>>().concat()).into_owned();
+            let equal = text == case.decoded_skip || text.strip_prefix(' ') == Some(&case.decoded_skip);
+            // BERT's decoder joins contractions, in which the space of a token depends on the next.
+            assert!(equal || name == "tokenizer_wordpiece", "{name}: {text:?} for {:?}", case.decoded_skip);
+            same += usize::from(equal);
+        }
+        assert!(same > 150, "{name}: {same}");
+    }
+}
+
+#[test]
+fn special_tokens_have_no_bytes_and_parts_of_characters_have() {
+    for name in ["tokenizer_bytelevel", "tokenizer_llama2_style", "tokenizer_qwen_style"] {
+        let tokenizer = loaded(name);
+        let bytes = tokenizer.token_bytes();
+        assert_eq!(bytes[tokenizer.end_of_text().unwrap() as usize], None, "{name}");
+        for byte in 0..=u8::MAX {
+            assert!(bytes.contains(&Some(vec![byte])), "{name} has no token of the byte {byte}");
+        }
+    }
+}
+
 /// Each tokenizer once for all cases of the properties.
 fn loaded(name: &str) -> &'static Tokenizer {
     static LOADED: LazyLock<HashMap<&str, Tokenizer>> =

@@ -10,7 +10,11 @@ impl TokenMask {
     pub(crate) const WORD_BITS: usize = u32::BITS as usize;
 
     /// Of words of 32 tokens each, the lowest id in the lowest bit.
-    pub fn from_words(words: Vec<u32>) -> Self {
+    pub fn from_words(mut words: Vec<u32>) -> Self {
+        // Equal sets are equal values, whatever room they had.
+        while words.last() == Some(&0) {
+            words.pop();
+        }
         Self { words }
     }
 

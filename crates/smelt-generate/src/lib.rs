@@ -3,6 +3,7 @@
 //! Sampling happens on the host, over one position's logits; the model runs on new positions only, with a
 //! cache. [`generate`] is the plain loop over one sequence and the oracle of everything faster.
 
+mod beam;
 mod decoding;
 pub mod engine;
 mod error;
@@ -12,6 +13,7 @@ mod sampling;
 mod stop_strings;
 mod text;
 
+pub use beam::{BeamOptions, BeamRow, BeamSequence, EarlyStopping, beam_search};
 pub use error::GenerateError;
 pub use generate::{GenerateOptions, GenerateReport, StopReason, generate};
 pub use grammar::{Constraint, Grammar, GrammarCompiler};

@@ -39,8 +39,18 @@ impl TokenLogprobs {
     }
 }
 
+/// The natural logarithms of all probabilities.
+///
+/// # Errors
+/// [`GenerateError::NotFinite`] if a logit is NaN or infinite, or none is finite.
+pub(crate) fn log_softmax(logits: &[f32]) -> Result<Vec<f32>, GenerateError> {
+    likeliest(logits)?;
+    let normalizer = log_sum_exp(logits);
+    Ok(logits.iter().map(|logit| (f64::from(*logit) - normalizer) as f32).collect())
+}
+
 /// The `count` largest logits with their ids, descending, the lower id first of equals.
-fn largest_tokens(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
+pub(crate) fn largest_tokens(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
     let count = count.min(logits.len());
     if count == 0 {
         return Vec::new();

@@ -15,6 +15,7 @@ mod options;
 mod select;
 
 pub use logprobs::{TokenLogprobs, order_by_mean_logprob};
+pub(crate) use logprobs::{largest_tokens, log_softmax};
 pub use mask::TokenMask;
 pub use options::{Filter, SamplingOptions};
 
@@ -121,6 +122,15 @@ impl Sampler {
             probabilities[id as usize] = probability as f32;
         }
         Ok(probabilities)
+    }
+
+    /// `scores` over the vocabulary after biases, penalties and forbidden n-grams.
+    ///
+    /// # Errors
+    /// [`GenerateError::BadOption`] for a `logit_bias` beyond the vocabulary.
+    pub(crate) fn adjusted(&mut self, scores: &[f32], tokens: &[u32]) -> Result<&[f32], GenerateError> {
+        self.adjust(scores, tokens, None)?;
+        Ok(self.candidates.logits())
     }
 
     /// Fills the candidates with the logits as they enter the filters.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "`allow-unwrap-in-tests` does not reach functions that tests call")]
 
+mod beams;
 mod engine;
 mod sampling;
 mod sequences;

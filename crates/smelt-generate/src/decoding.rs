@@ -8,7 +8,7 @@ use smelt_model::{CacheOptions, Decoder, Extension, KvCache, KvSpan, RotaryConfi
 pub const PREFILL_POSITIONS: usize = 512;
 
 /// Tokens and their cache. The model has seen all but the last few.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sequence<B: Kernels> {
     tokens: Vec<u32>,
     cache: KvCache<B>,

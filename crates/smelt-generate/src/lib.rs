@@ -13,7 +13,7 @@ mod sampling;
 mod stop_strings;
 mod text;
 
-pub use beam::{BeamOptions, BeamRow, BeamSequence, EarlyStopping, beam_search};
+pub use beam::{BeamOptions, BeamRow, BeamSequence, EarlyStopping, beam_search, generate_beams};
 pub use error::GenerateError;
 pub use generate::{GenerateOptions, GenerateReport, StopReason, generate};
 pub use grammar::{Constraint, Grammar, GrammarCompiler};

@@ -6,11 +6,13 @@ use serde_json::Value;
 use smelt_backend::{Kernels, int_tensor, to_host};
 use smelt_generate::{
     BeamOptions, BeamRow, BeamSequence, EarlyStopping, GenerateError, SamplingOptions, beam_search,
+    generate_beams,
 };
 use smelt_model::{Decoder, ForwardInput, load};
 use smelt_testkit::{backend_test, golden_folder};
 
 backend_test!(beams_match, beams);
+backend_test!(beams_know_windows_and_contexts, limits);
 
 fn cases() -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/beams/golden.json");
@@ -58,7 +60,7 @@ fn beams<B: Kernels>(device: &B::Device) {
     let cases = cases();
     assert!(cases.len() > 150, "{} cases", cases.len());
     for name in ["llama_mha", "gpt2"] {
-        let (_, model) = load::<B>(&golden_folder(name), device).unwrap();
+        let (config, model) = load::<B>(&golden_folder(name), device).unwrap();
         for case in cases.iter().filter(|case| case["model"] == name) {
             let (options, prompt) = (options(case), ids(&case["prompt"]));
             let mut before: Vec<Vec<u32>> = vec![prompt.clone()];
@@ -71,6 +73,8 @@ fn beams<B: Kernels>(device: &B::Device) {
             };
             let found = beam_search(&prompt, &options, &mut logits).unwrap();
             compare(case, &options, &found);
+            let cached = generate_beams(&model, &config, &prompt, &options, device).unwrap();
+            compare(case, &options, &cached);
         }
     }
 }
@@ -88,6 +92,25 @@ fn compare(case: &Value, options: &BeamOptions, found: &[BeamSequence]) {
         let error = (f64::from(sequence.score) - score).abs();
         assert!(error <= 1e-5 * score.abs().max(10.0), "{} is not {score} in {case}", sequence.score);
     }
+}
+
+/// The limits of a model with a window and of its context.
+fn limits<B: Kernels>(device: &B::Device) {
+    let (config, model) = load::<B>(&golden_folder("mistral_swa"), device).unwrap();
+    let context = config.decoder.context_length();
+    let prompt: Vec<u32> = (0..40).map(|at| at * 7 % 100).collect();
+    let options =
+        BeamOptions { max_tokens: 12, num_beams: 3, num_return_sequences: 3, ..BeamOptions::default() };
+    let whole = beam_search(&prompt, &options, |rows| Ok(last_logits(&model, rows, device))).unwrap();
+    let cached = generate_beams(&model, &config, &prompt, &options, device).unwrap();
+    let tokens =
+        |found: &[BeamSequence]| found.iter().map(|sequence| sequence.tokens.clone()).collect::<Vec<_>>();
+    assert_eq!(tokens(&cached), tokens(&whole));
+    let long = vec![1; context - 2];
+    let found = generate_beams(&model, &config, &long, &options, device).unwrap();
+    assert!(found.iter().all(|sequence| sequence.tokens.len() == 2));
+    assert!(generate_beams(&model, &config, &vec![1; context], &options, device).is_err());
+    assert!(generate_beams(&model, &config, &[], &options, device).is_err());
 }
 
 #[test]

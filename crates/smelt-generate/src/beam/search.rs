@@ -1,7 +1,4 @@
-//! Beam search: the likeliest sequences rather than the likeliest next tokens.
-//!
-//! Steps, scores and the ways to stop are those of transformers' `generate(num_beams=...)`. Knows no model:
-//! whoever calls gives the logits of the beams. Draws nothing: beams that sample are not here.
+//! The search itself. Knows no model: whoever calls gives the logits of the beams.
 
 use crate::error::GenerateError;
 use crate::sampling::{Sampler, SamplingOptions, largest_tokens, log_softmax};

@@ -94,6 +94,7 @@ impl Generation {
             batch_size: 1,
             prompt_length: prompt.len().min(PREFILL_POSITIONS),
             capacity: tokens.min(self.config.decoder.context_length()),
+            kv_bits: None,
             weights_bytes: held_bytes(&self.source.base, None),
         };
         inference(&self.config.decoder, shape).peak_bytes

@@ -69,6 +69,9 @@ pub enum GenerateError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The prompts kept in a file cannot be used.
+    #[error(transparent)]
+    PrefixFile(#[from] crate::engine::PrefixFileError),
     /// The tokenizer refused the tokens.
     #[error(transparent)]
     Text(#[from] smelt_text::TextError),

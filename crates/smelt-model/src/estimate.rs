@@ -7,6 +7,7 @@ mod training;
 
 use serde::Serialize;
 
+use crate::cache::{CacheBits, CacheOptions};
 use crate::config::{DecoderConfig, Gate, LayerConfig, MlpConfig, NormConfig, NormKind, Positions, Residual};
 
 pub use training::{AdapterShape, Kernels, OptimizerShape, TrainingEstimate, TrainingShape, training};
@@ -44,8 +45,10 @@ pub struct InferenceShape {
     pub batch_size: usize,
     /// Positions of a prompt that enter at a time.
     pub prompt_length: usize,
-    /// Positions the cache holds.
+    /// Positions the cache of each sequence holds.
     pub capacity: usize,
+    /// Keys and values are rounded to this.
+    pub kv_bits: Option<CacheBits>,
     /// Bytes of the weights as they are held; f32 where it is left out.
     pub weights_bytes: Option<u64>,
 }
@@ -136,11 +139,12 @@ fn linear(inputs: usize, outputs: usize, bias: bool) -> u128 {
     product([inputs, outputs]) + if bias { outputs as u128 } else { 0 }
 }
 
-/// Estimates generation, with activations and cache in f32.
+/// Estimates generation, with activations in f32.
 pub fn inference(config: &DecoderConfig, shape: InferenceShape) -> InferenceEstimate {
     let weights = shape.weights_bytes.map_or(u128::from(parameters(config).total) * F32_BYTES, u128::from);
-    let positions = product([shape.batch_size, shape.capacity, config.num_hidden_layers]);
-    let kv_cache = positions * 2 * config.attention.key_value_size() as u128 * F32_BYTES;
+    let InferenceShape { capacity, prompt_length: max_pass, kv_bits: bits, .. } = shape;
+    let cache = CacheOptions { capacity, max_pass, bits };
+    let kv_cache = (shape.batch_size as u128).saturating_mul(cache.bytes(config).into());
     let logits = product([shape.batch_size, config.vocab_size]) * F32_BYTES;
     let working = logits + working(config, shape.batch_size, shape.prompt_length, shape.prompt_length, 2);
     InferenceEstimate {

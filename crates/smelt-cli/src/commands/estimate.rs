@@ -129,6 +129,7 @@ fn gather(config: &RunConfig, model: &ModelConfig, backend: Option<&str>) -> Res
             batch_size: 1,
             prompt_length: config.train.seq_length.min(capacity),
             capacity,
+            kv_bits: None,
             weights_bytes: config.model.path.as_deref().and_then(|path| held_bytes(path, backend)),
         },
     );

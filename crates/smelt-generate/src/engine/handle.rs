@@ -9,8 +9,8 @@ use serde::Serialize;
 use smelt_model::ModelConfig;
 use smelt_text::Tokenizer;
 
-use super::EngineOptions;
 use super::request::{Request, Work};
+use super::{EngineOptions, PrefixFile};
 use crate::error::GenerateError;
 use crate::generate::checked_context;
 
@@ -27,12 +27,21 @@ pub struct EngineModel {
     pub draft: Option<Arc<ModelConfig>>,
     /// Memory of the weights, of the draft model's too.
     pub weights_bytes: u64,
+    /// Where its prefixes are kept between runs.
+    pub prefix_file: Option<PrefixFile>,
 }
 
 impl EngineModel {
     /// A model whose tokens are all that is wanted.
     pub fn without_text(name: &str, config: Arc<ModelConfig>) -> Self {
-        Self { name: name.to_owned(), tokenizer: None, config, draft: None, weights_bytes: 0 }
+        Self {
+            name: name.to_owned(),
+            tokenizer: None,
+            config,
+            draft: None,
+            weights_bytes: 0,
+            prefix_file: None,
+        }
     }
 
     /// Most tokens of a prompt and what follows it.

@@ -11,6 +11,7 @@ mod draft;
 mod handle;
 mod pass;
 mod prefix;
+mod prefix_file;
 mod request;
 mod running;
 mod scheduler;
@@ -21,6 +22,7 @@ use smelt_model::{CacheBits, Decoder};
 pub use batch::complete_all;
 pub use draft::{DraftSource, Speculation};
 pub use handle::{EngineHandle, EngineModel, EngineStatistics, Inbox, Ticket, engine_channel};
+pub use prefix_file::{PrefixFile, PrefixFileError};
 pub use request::{CompletionOptions, EndReport, Event, PromptReport, Request, TokenEvent, Work};
 pub use scheduler::Engine;
 

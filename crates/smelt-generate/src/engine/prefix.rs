@@ -85,6 +85,18 @@ impl<B: Kernels> PrefixTree<B> {
         }
     }
 
+    /// All nodes, parents before children: the number of the parent, the tokens, and their span.
+    pub fn nodes(&self) -> Vec<(Option<usize>, &[u32], &KvSpan<B>)> {
+        let mut nodes = Vec::new();
+        let mut open: Vec<(Option<usize>, &Node<B>)> = self.roots.iter().map(|root| (None, root)).collect();
+        while let Some((parent, node)) = open.pop() {
+            let number = nodes.len();
+            nodes.push((parent, node.tokens.as_slice(), &node.span));
+            open.extend(node.children.iter().map(|child| (Some(number), child)));
+        }
+        nodes
+    }
+
     /// Forgets prefixes until they take at most `limit_bytes`.
     pub fn shrink(&mut self, limit_bytes: u64) {
         while self.bytes > limit_bytes {

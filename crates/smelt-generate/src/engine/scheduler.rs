@@ -11,6 +11,7 @@ use smelt_model::CacheOptions;
 use super::answer::Answer;
 use super::handle::{EngineModel, Inbox, Message, Shared, Submitted};
 use super::prefix::PrefixTree;
+use super::prefix_file;
 use super::request::{Event, Work};
 use super::running::Running;
 use super::{EngineOptions, LoadError, LoadedModel};
@@ -66,6 +67,7 @@ where
             self.shrink_prefixes();
             self.publish();
         }
+        (0..self.residents.len()).for_each(|model| self.release(model));
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -240,7 +242,7 @@ where
             let Some(oldest) = loaded.into_iter().filter(idle).min_by_key(last_used) else {
                 return Ok(false);
             };
-            self.residents[oldest] = None;
+            self.release(oldest);
         }
         let entry = &shared.models[model];
         let loaded = (self.load)(model, &self.device)
@@ -248,9 +250,26 @@ where
         let rotary = entry.config.decoder.rotary();
         let keeps =
             self.options().prefix_bytes > 0 && !rotary.iter().any(|config| config.depends_on_length());
-        let prefixes = keeps.then(PrefixTree::new);
+        let (config, kv_bits) = (&entry.config.decoder, self.options().kv_bits);
+        let prefixes = match &entry.prefix_file {
+            Some(file) if keeps => Some(prefix_file::load(file, config, kv_bits, &self.device)?),
+            _ => keeps.then(PrefixTree::new),
+        };
         self.residents[model] = Some(Resident { loaded, prefixes, last_used: self.steps });
         Ok(true)
+    }
+
+    /// Takes a model out of memory; its prefixes go to their file, if they have one.
+    fn release(&mut self, model: usize) {
+        let kv_bits = self.options().kv_bits;
+        let file = self.inbox.shared.models[model].prefix_file.clone();
+        let prefixes = self.residents[model].take().and_then(|resident| resident.prefixes);
+        if let (Some(prefixes), Some(file)) = (prefixes, file)
+            && let Err(error) = prefix_file::save(&prefixes, &file, kv_bits)
+        {
+            // The answers were given: what is lost is time, the next time.
+            tracing::warn!("prompts were not kept: {error}");
+        }
     }
 
     fn loaded(&self) -> impl Iterator<Item = usize> {

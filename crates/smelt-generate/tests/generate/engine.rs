@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use smelt_backend::Kernels;
 use smelt_generate::engine::{
     CompletionOptions, DraftSource, EndReport, Engine, EngineHandle, EngineModel, EngineOptions,
-    EngineStatistics, Event, LoadedModel, Request, Speculation, Ticket, Work, complete_all, engine_channel,
+    EngineStatistics, Event, LoadedModel, PrefixFile, Request, Speculation, Ticket, Work, complete_all,
+    engine_channel,
 };
 use smelt_generate::{GenerateError, GenerateOptions, SamplingOptions, StopReason, generate};
 use smelt_model::{CacheBits, Decoder, ModelConfig, RotaryConfig, load};
@@ -17,6 +18,7 @@ use smelt_testkit::{Golden, backend_test};
 backend_test!(every_family_decodes_together_as_alone, families);
 backend_test!(golden_batches_match, golden_batches);
 backend_test!(prefixes_change_no_token, prefixes);
+backend_test!(prefixes_are_kept_in_files, kept_in_files);
 backend_test!(guesses_change_no_token, guesses);
 backend_test!(a_window_shorter_than_the_prompt_changes_no_token, windows);
 backend_test!(packed_caches_decode, packed);
@@ -126,6 +128,54 @@ fn prefixes<B: Kernels>(device: &B::Device) {
         assert_eq!(read, all as u64);
         // Everything but the last tokens, and the first prompt of each branch.
         assert_eq!(statistics.cached_prompt_tokens > all as u64 / 2, reuses, "{statistics:?}");
+    }
+}
+
+fn kept_in_files<B: Kernels>(device: &B::Device) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("prompts.safetensors");
+    for kv_bits in [None, Some(CacheBits::Eight)] {
+        let run = |kv_bits, fingerprint: &str| {
+            let loaded = load::<B>(&Golden::open("gemma3_text").folder, device).unwrap();
+            let config = Arc::new(loaded.0);
+            let prefix_file = Some(PrefixFile { path: path.clone(), fingerprint: fingerprint.to_owned() });
+            let entry = EngineModel { prefix_file, ..EngineModel::without_text("nano", config) };
+            let (handle, inbox) =
+                engine_channel(vec![entry], EngineOptions { kv_bits, ..Default::default() });
+            let asked: Vec<_> = [vec![1, 2, 3, 4, 5], vec![1, 2, 3, 9, 9, 9]]
+                .into_iter()
+                .map(|prompt| {
+                    let (sender, receiver) = channel();
+                    let options = CompletionOptions { max_tokens: 9, ..Default::default() };
+                    let work = Work::Complete(Box::new(options));
+                    let on_event = Box::new(move |event| drop(sender.send(event)));
+                    let request = Request { model: 0, prompt, work, deadline: None, on_event };
+                    (receiver, handle.submit(request).unwrap())
+                })
+                .collect();
+            handle.shut_down();
+            let load = |_, _: &B::Device| Ok(LoadedModel { decoder: loaded.1.clone(), draft: None });
+            Engine::new(inbox, load, device.clone()).run();
+            let answers: Vec<_> = asked.iter().map(|(receiver, _)| tokens_of(receiver)).collect();
+            (answers, handle.statistics().cached_prompt_tokens)
+        };
+        std::fs::remove_file(&path).ok();
+        let (first, none) = run(kv_bits, "a");
+        let (second, cached) = run(kv_bits, "a");
+        assert_eq!((none, cached), (0, 9), "all but the last tokens");
+        for (first, second) in first.iter().zip(&second) {
+            assert_eq!(first.0, second.0);
+        }
+        let (other, _) = run(kv_bits, "b");
+        assert!(matches!(other[0].1, Err(GenerateError::PrefixFile(_))), "{other:?}");
+        let (other, _) = run(Some(CacheBits::Four), "a");
+        assert!(matches!(other[0].1, Err(GenerateError::PrefixFile(_))), "{other:?}");
+        let whole = std::fs::read(&path).unwrap();
+        for length in [0, 7, whole.len() / 2, whole.len() - 1] {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let (damaged, _) = run(kv_bits, "a");
+            assert!(matches!(damaged[0].1, Err(GenerateError::PrefixFile(_))), "{length} bytes: {damaged:?}");
+        }
     }
 }
 

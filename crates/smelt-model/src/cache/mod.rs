@@ -39,7 +39,7 @@ impl CacheOptions {
     /// Positions for which `layer` has memory.
     fn room(&self, layer: &LayerConfig) -> usize {
         match layer.sliding_window {
-            Some(window) => self.capacity.min(reach(window) + self.max_pass),
+            Some(window) => self.capacity.min(reach(window).saturating_add(self.max_pass)),
             None => self.capacity,
         }
     }
@@ -49,10 +49,11 @@ impl CacheOptions {
         let attention = &config.attention;
         let row_bytes = match self.bits {
             Some(bits) => bits.row_bytes(attention.head_dim),
-            None => attention.head_dim * size_of::<f32>(),
+            None => attention.head_dim.saturating_mul(size_of::<f32>()),
         };
-        let rows: usize = config.layers.iter().map(|layer| self.room(layer)).sum();
-        2 * rows as u64 * (attention.num_key_value_heads * row_bytes) as u64
+        let rows =
+            config.layers.iter().fold(0u64, |rows, layer| rows.saturating_add(self.room(layer) as u64));
+        rows.saturating_mul(2).saturating_mul(attention.num_key_value_heads.saturating_mul(row_bytes) as u64)
     }
 }
 

@@ -10,6 +10,10 @@ use half::f16;
 /// Values of a row that share a scale.
 const GROUP: usize = 64;
 
+/// Names of the two parts of packed rows in a file.
+pub(super) const CODES: &str = "codes";
+pub(super) const GROUPS: &str = "groups";
+
 /// Bits of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheBits {
@@ -20,12 +24,20 @@ pub enum CacheBits {
 }
 
 impl CacheBits {
-    /// The number as a user gives it.
+    /// Of the number as a user gives it.
     pub fn from_number(bits: u8) -> Option<Self> {
         match bits {
             4 => Some(Self::Four),
             8 => Some(Self::Eight),
             _ => None,
+        }
+    }
+
+    /// The number as a user gives it.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Four => 4,
+            Self::Eight => 8,
         }
     }
 
@@ -144,6 +156,37 @@ impl PackedHeads {
     }
 }
 
+impl PackedHeads {
+    /// Bytes of a row's codes, and of its groups.
+    pub fn widths(&self) -> [usize; 2] {
+        [self.bits.code_bytes(self.head_dim), self.groups() * size_of::<Affine>()]
+    }
+
+    /// Names, shapes and bytes of the codes and the groups, `[heads, rows, width]`.
+    pub fn parts(&self) -> [(&'static str, [usize; 3], Vec<u8>); 2] {
+        let [code_bytes, group_bytes] = self.widths();
+        let codes: Vec<u8> = self.heads.iter().flat_map(|head| &head.codes).copied().collect();
+        let groups = self.heads.iter().flat_map(|head| &head.groups);
+        let groups: Vec<u8> = groups.flat_map(|group| group.to_bytes()).collect();
+        let rows = codes.len() / (self.heads.len() * code_bytes).max(1);
+        let shape = |width| [self.heads.len(), rows, width];
+        [(CODES, shape(code_bytes), codes), (GROUPS, shape(group_bytes), groups)]
+    }
+
+    /// With rows from the bytes of [`PackedHeads::parts`].
+    pub fn filled(mut self, codes: &[u8], groups: &[u8]) -> Self {
+        let count = self.heads.len().max(1);
+        let (code_bytes, group_bytes) = (codes.len() / count, groups.len() / count);
+        for (index, head) in self.heads.iter_mut().enumerate() {
+            let codes = &codes[index * code_bytes..(index + 1) * code_bytes];
+            let groups = &groups[index * group_bytes..(index + 1) * group_bytes];
+            head.codes = codes.to_vec();
+            head.groups = groups.chunks_exact(size_of::<Affine>()).map(Affine::from_bytes).collect();
+        }
+        self
+    }
+}
+
 impl PackedRows {
     fn push(&mut self, row: &[f32], bits: CacheBits) {
         let mut codes = Vec::with_capacity(row.len());
@@ -165,6 +208,18 @@ impl PackedRows {
 }
 
 impl Affine {
+    fn to_bytes(self) -> [u8; 4] {
+        let ([a, b], [c, d]) = (self.scale.to_le_bytes(), self.smallest.to_le_bytes());
+        [a, b, c, d]
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Self {
+        Self {
+            scale: f16::from_le_bytes([bytes[0], bytes[1]]),
+            smallest: f16::from_le_bytes([bytes[2], bytes[3]]),
+        }
+    }
+
     fn of(group: &[f32], bits: CacheBits) -> Self {
         let smallest = group.iter().copied().fold(f32::INFINITY, f32::min);
         let largest = group.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -226,7 +281,11 @@ mod tests {
             let tail = heads.slice(1..count);
             let mut again = heads.slice(0..1);
             again.append(&tail);
-            prop_assert_eq!(again.floats(0..count), found);
+            prop_assert_eq!(&again.floats(0..count), &found);
+            let [(_, shape, codes), (_, _, groups)] = heads.parts();
+            prop_assert_eq!(shape, [2, count, heads.widths()[0]]);
+            let filled = PackedHeads::new(2, head_dim, bits).filled(&codes, &groups);
+            prop_assert_eq!(filled.floats(0..count), found);
         }
     }
 }

@@ -6,7 +6,9 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use smelt_backend::{float_tensor, to_host};
 
-use super::packed::{CacheBits, PackedHeads};
+use super::packed::{CODES, CacheBits, GROUPS, PackedHeads};
+use crate::error::ModelError;
+use crate::weights::{TensorFile, TensorFileWriter};
 
 /// Rows of positions, `[1, kv_heads, room, head_dim]`.
 #[derive(Debug, Clone)]
@@ -102,6 +104,41 @@ impl<B: Backend> SpanRows<B> {
             Self::Plain(rows) => rows.shape().num_elements() * rows.dtype().size(),
             Self::Packed(heads) => heads.bytes(),
         }
+    }
+}
+
+impl<B: Backend> SpanRows<B> {
+    /// Adds them to a file as `name`.
+    pub fn add_to<'a>(&'a self, name: &str, file: &mut TensorFileWriter<'a>) {
+        match self {
+            Self::Plain(rows) => {
+                let [_, heads, count, head_dim] = rows.dims();
+                file.add_f32(name, &[heads, count, head_dim], || to_host(rows.clone()).into());
+            }
+            Self::Packed(heads) => {
+                for (part, shape, bytes) in heads.parts() {
+                    file.add_u8(format!("{name}.{part}"), &shape, move || bytes.into());
+                }
+            }
+        }
+    }
+
+    /// What [`SpanRows::add_to`] wrote, `[kv_heads, positions, head_dim]`.
+    pub fn read(
+        file: &TensorFile,
+        name: &str,
+        shape @ [heads, count, head_dim]: [usize; 3],
+        bits: Option<CacheBits>,
+        device: &B::Device,
+    ) -> Result<Self, ModelError> {
+        let Some(bits) = bits else {
+            let values = file.f32_of_shape(name, &shape)?;
+            return Ok(Self::Plain(float_tensor(values, [1, heads, count, head_dim], device)));
+        };
+        let empty = PackedHeads::new(heads, head_dim, bits);
+        let part = |part: &str, width| file.u8_of_shape(&format!("{name}.{part}"), &[heads, count, width]);
+        let [codes, groups] = empty.widths();
+        Ok(Self::Packed(empty.filled(&part(CODES, codes)?, &part(GROUPS, groups)?)))
     }
 }
 

@@ -98,13 +98,25 @@ fn absurd_requests_do_not_overflow() {
     let most = usize::MAX;
     let shape = shape(most, most, most, most);
     assert_eq!(training(&tiny().decoder, shape).peak_bytes, u64::MAX);
-    let shape = InferenceShape { batch_size: most, prompt_length: most, capacity: most, weights_bytes: None };
+    let shape = InferenceShape {
+        batch_size: most,
+        prompt_length: most,
+        capacity: most,
+        kv_bits: None,
+        weights_bytes: None,
+    };
     assert_eq!(inference(&tiny().decoder, shape).peak_bytes, u64::MAX);
 }
 
 #[test]
 fn the_cache_is_counted_as_it_is_allocated() {
-    let shape = InferenceShape { batch_size: 3, prompt_length: 10, capacity: 100, weights_bytes: None };
+    let shape = InferenceShape {
+        batch_size: 3,
+        prompt_length: 10,
+        capacity: 100,
+        kv_bits: None,
+        weights_bytes: None,
+    };
     let expected = 2 * 3 * 12 * 100 * 64 * 12 * 4;
     assert_eq!(inference(&tiny().decoder, shape).kv_cache_bytes, expected);
 }

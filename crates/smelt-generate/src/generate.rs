@@ -28,7 +28,7 @@ pub struct GenerateOptions {
 pub enum StopReason {
     /// `max_tokens` were generated.
     MaxTokens,
-    /// A stop token came.
+    /// A stop token came, or nothing else could.
     StopToken,
     /// A stop string came.
     StopString,

@@ -11,6 +11,7 @@ use super::handle::Submitted;
 use super::request::{CompletionOptions, EndReport, Event, PromptReport, Request, TokenEvent, Work};
 use crate::error::GenerateError;
 use crate::generate::StopReason;
+use crate::grammar::Constraint;
 use crate::sampling::{Sampler, TokenLogprobs};
 use crate::stop_strings::StopProgress;
 use crate::text::TextStream;
@@ -210,29 +211,45 @@ impl Answer {
 
     fn draw_one(&mut self, logits: &[f32], tokens: &mut Vec<u32>) -> ControlFlow<()> {
         match self.drawn(logits, tokens) {
-            Ok(Some((event, stopped))) => {
+            Ok(Some((event, ends))) => {
                 tokens.push(event.token);
                 self.generated += 1;
                 (self.on_event)(Event::Token(event));
-                if stopped { self.end(StopReason::StopString) } else { self.end_if_exhausted(tokens.len()) }
+                match ends {
+                    Some(reason) => self.end(reason),
+                    None => self.end_if_exhausted(tokens.len()),
+                }
             }
             Ok(None) => self.end(StopReason::StopToken),
             Err(error) => self.fail(error),
         }
     }
 
-    /// The next token and whether a stop string ended with it; `None` for a stop token.
-    fn drawn(&mut self, logits: &[f32], tokens: &[u32]) -> Result<Option<(TokenEvent, bool)>, GenerateError> {
+    /// The next token and whether the text ends with it; `None` for a stop token.
+    fn drawn(
+        &mut self,
+        logits: &[f32],
+        tokens: &[u32],
+    ) -> Result<Option<(TokenEvent, Option<StopReason>)>, GenerateError> {
         let Task::Complete(completion) = &mut self.task else { return Ok(None) };
         let Completion { options, sampler, text } = &mut **completion;
-        let token = sampler.sample(logits, tokens)?;
+        let allowed = options.constraint.as_mut().map(Constraint::allowed).transpose()?;
+        let token = sampler.sample_allowed(logits, tokens, allowed)?;
         if options.stop_tokens.contains(&token) {
             return Ok(None);
         }
+        let mut ends = None;
+        if let Some(constraint) = &mut options.constraint {
+            constraint.accept(token)?;
+            ends = constraint.is_finished().then_some(StopReason::StopToken);
+        }
         let progress = text.as_mut().map(|text| text.push(token)).transpose()?;
         let StopProgress { text, stopped } = progress.unwrap_or_default();
+        if stopped {
+            ends = Some(StopReason::StopString);
+        }
         let logprobs = options.logprobs.map(|top| TokenLogprobs::new(logits, token, top)).transpose()?;
-        Ok(Some((TokenEvent { token, text, logprobs }, stopped)))
+        Ok(Some((TokenEvent { token, text, logprobs }, ends)))
     }
 
     fn end_if_exhausted(&mut self, len: usize) -> ControlFlow<()> {

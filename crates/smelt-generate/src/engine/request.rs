@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::error::GenerateError;
 use crate::generate::StopReason;
+use crate::grammar::Constraint;
 use crate::sampling::{SamplingOptions, TokenLogprobs};
 
 /// One prompt of one model, and who hears of it.
@@ -43,6 +44,8 @@ pub struct CompletionOptions {
     pub stop: Vec<String>,
     /// How tokens are drawn.
     pub sampling: SamplingOptions,
+    /// What the text must follow.
+    pub constraint: Option<Constraint>,
     /// Log-probabilities of the tokens handed out, with this many of the likeliest beside each.
     pub logprobs: Option<usize>,
     /// The same of the tokens of the prompt.

@@ -168,7 +168,7 @@ impl Search<'_> {
             let adjusted = self.sampler.adjusted(&logprobs, &beam.tokens)?;
             let continuation = |(token, logprob)| Continuation { parent, token, score: beam.score + logprob };
             let possible =
-                largest_tokens(adjusted, count).into_iter().filter(|(_, logprob)| logprob.is_finite());
+                largest_tokens(&adjusted, count).into_iter().filter(|(_, logprob)| logprob.is_finite());
             best.extend(possible.map(continuation));
         }
         // A stable sort: of equals, the earlier beam and the lower id.

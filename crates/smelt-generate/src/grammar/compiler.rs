@@ -26,6 +26,9 @@ const LARGEST_VOCABULARY: usize = 1 << 21;
 /// Longest source of a grammar: compiling takes time and memory in proportion, and requests come from anywhere.
 const LONGEST_SOURCE_BYTES: usize = 1 << 20;
 
+/// Most states of a lexer, of one or two kilobytes each, that the text of one grammar may lead through.
+const MOST_LEXER_STATES: usize = 100_000;
+
 /// Blanks between the parts of JSON: one space, or a new line with its indent. A model that may write any
 /// number of them may write nothing else.
 const JSON_BLANKS: &str = r" |\n[ \t]{0,40}";
@@ -54,7 +57,9 @@ impl GrammarCompiler {
             let slices = SlicedBiasComputer::json_slices();
             let mut factory = ParserFactory::new(&environment, InferenceCapabilities::default(), &slices)?;
             factory.quiet();
-            factory.limits_mut().verbose_errors = false;
+            let limits = factory.limits_mut();
+            limits.verbose_errors = false;
+            limits.max_lexer_states = MOST_LEXER_STATES;
             Ok(factory)
         }));
         let factory = factory.map_err(|error| failed(reason(&error.to_string())))?;

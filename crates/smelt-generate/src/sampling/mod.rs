@@ -14,6 +14,8 @@ mod noise;
 mod options;
 mod select;
 
+use std::cell::RefCell;
+
 pub use logprobs::{TokenLogprobs, order_by_mean_logprob};
 pub(crate) use logprobs::{largest_tokens, log_softmax};
 pub use mask::TokenMask;
@@ -27,16 +29,21 @@ use noise::Noise;
 /// Logits that are compared at a time: within one block, the position of the largest is looked for.
 const BLOCK: usize = 512;
 
+thread_local! {
+    /// Buffers of a vocabulary's size, which all samplers of a thread share: one draws at a time, a server has
+    /// many, and what was just used is still in the processor's cache.
+    static CANDIDATES: RefCell<Candidates> = RefCell::default();
+}
+
 /// Draws the tokens of one sequence by [`SamplingOptions`].
 ///
 /// What is drawn depends on the options, the logits and the tokens before, on nothing else: a sampler can go
-/// back, and two that are asked the same give the same. It keeps buffers and counts only.
+/// back, and two that are asked the same give the same. It keeps counts of tokens only.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     options: SamplingOptions,
     prompt_length: Option<usize>,
     history: History,
-    candidates: Candidates,
 }
 
 impl Sampler {
@@ -46,12 +53,7 @@ impl Sampler {
     /// [`GenerateError::BadOption`] for an option that does not fit.
     pub fn new(options: &SamplingOptions) -> Result<Self, GenerateError> {
         options.validate()?;
-        Ok(Self {
-            options: options.clone(),
-            prompt_length: None,
-            history: History::default(),
-            candidates: Candidates::default(),
-        })
+        Ok(Self { options: options.clone(), prompt_length: None, history: History::default() })
     }
 
     /// With a prompt of `tokens` tokens, whose repetition costs no presence or frequency penalty. Otherwise
@@ -82,20 +84,21 @@ impl Sampler {
         tokens: &[u32],
         allowed: Option<&TokenMask>,
     ) -> Result<u32, GenerateError> {
-        let likeliest_of_all = likeliest(logits)?;
+        let best = likeliest(logits)?;
         if self.options.is_greedy() && allowed.is_none() && !self.options.has_adjustments() {
-            return Ok(likeliest_of_all as u32);
-        }
-        self.adjust(logits, tokens, allowed)?;
-        let best = likeliest(self.candidates.logits()).map_err(|_| GenerateError::NothingAllowed)?;
-        if self.options.is_greedy() {
             return Ok(best as u32);
         }
-        let noise = Noise::new(self.options.seed, tokens.len());
-        filters::apply(&mut self.candidates, &self.options, noise);
-        let candidates = &self.candidates;
-        let best = likeliest(candidates.logits())?;
-        Ok(candidates.id(noise.draw(candidates.logits(), best, |index| candidates.id(index))))
+        CANDIDATES.with_borrow_mut(|candidates| {
+            self.adjust(candidates, logits, tokens, allowed)?;
+            let mut best = likeliest(candidates.logits()).map_err(|_| GenerateError::NothingAllowed)?;
+            if !self.options.is_greedy() {
+                let noise = Noise::new(self.options.seed, tokens.len());
+                filters::apply(candidates, &self.options, noise);
+                best = likeliest(candidates.logits())?;
+                best = noise.draw(candidates.logits(), best, |index| candidates.id(index));
+            }
+            Ok(candidates.id(best))
+        })
     }
 
     /// The distribution a token is drawn from: one probability per id, 0 where filtered out.
@@ -109,40 +112,44 @@ impl Sampler {
         allowed: Option<&TokenMask>,
     ) -> Result<Vec<f32>, GenerateError> {
         likeliest(logits)?;
-        self.adjust(logits, tokens, allowed)?;
-        let best = likeliest(self.candidates.logits()).map_err(|_| GenerateError::NothingAllowed)?;
-        let mut probabilities = vec![0.0; logits.len()];
-        if self.options.is_greedy() {
-            probabilities[best] = 1.0;
-            return Ok(probabilities);
-        }
-        let noise = Noise::new(self.options.seed, tokens.len());
-        filters::apply(&mut self.candidates, &self.options, noise);
-        for (id, probability) in self.candidates.probabilities() {
-            probabilities[id as usize] = probability as f32;
-        }
-        Ok(probabilities)
+        CANDIDATES.with_borrow_mut(|candidates| {
+            self.adjust(candidates, logits, tokens, allowed)?;
+            let best = likeliest(candidates.logits()).map_err(|_| GenerateError::NothingAllowed)?;
+            let mut probabilities = vec![0.0; logits.len()];
+            if self.options.is_greedy() {
+                probabilities[best] = 1.0;
+                return Ok(probabilities);
+            }
+            filters::apply(candidates, &self.options, Noise::new(self.options.seed, tokens.len()));
+            for (id, probability) in candidates.probabilities() {
+                probabilities[id as usize] = probability as f32;
+            }
+            Ok(probabilities)
+        })
     }
 
     /// `scores` over the vocabulary after biases, penalties and forbidden n-grams.
     ///
     /// # Errors
     /// [`GenerateError::BadOption`] for a `logit_bias` beyond the vocabulary.
-    pub(crate) fn adjusted(&mut self, scores: &[f32], tokens: &[u32]) -> Result<&[f32], GenerateError> {
-        self.adjust(scores, tokens, None)?;
-        Ok(self.candidates.logits())
+    pub(crate) fn adjusted(&mut self, scores: &[f32], tokens: &[u32]) -> Result<Vec<f32>, GenerateError> {
+        CANDIDATES.with_borrow_mut(|candidates| {
+            self.adjust(candidates, scores, tokens, None)?;
+            Ok(candidates.logits().to_vec())
+        })
     }
 
-    /// Fills the candidates with the logits as they enter the filters.
+    /// Fills `candidates` with the logits as they enter the filters.
     fn adjust(
         &mut self,
+        candidates: &mut Candidates,
         logits: &[f32],
         tokens: &[u32],
         allowed: Option<&TokenMask>,
     ) -> Result<(), GenerateError> {
         let options = &self.options;
-        self.candidates.reset(logits);
-        let logits = self.candidates.logits_mut();
+        candidates.reset(logits);
+        let logits = candidates.logits_mut();
         adjustments::add_biases(logits, options)?;
         if options.counts_tokens() {
             let prompt_length = *self.prompt_length.get_or_insert(tokens.len());

@@ -130,6 +130,23 @@ fn texts_end_where_they_are_complete() {
     assert!(refused.accept(id("b")).is_err(), "a token that was not allowed");
 }
 
+/// A special token comes where a grammar names it, and nowhere else.
+#[test]
+fn special_tokens_come_where_they_are_named() {
+    let writer = writer("tokenizer_qwen_style");
+    let id = |token: &str| writer.tokenizer.token_to_id(token).unwrap();
+    let special = id("<|im_start|>");
+    let mut named = writer.compiler.compile(&Grammar::lark("start: \"a\" <|im_start|> \"b\"")).unwrap();
+    named.accept(id("a")).unwrap();
+    assert_eq!(named.allowed().unwrap().ids().collect::<Vec<_>>(), [special]);
+    named.accept(special).unwrap();
+    named.accept(id("b")).unwrap();
+    assert!(named.is_finished());
+    let mut anything = writer.compiler.compile(&Grammar::regex("(?s:.*)")).unwrap();
+    let allowed = anything.allowed().unwrap();
+    assert!(!allowed.allows(special) && allowed.allows(id("a")) && allowed.allows(writer.stop));
+}
+
 /// Sequences of one batch, on several threads, each under its own grammar.
 #[test]
 fn constraints_do_not_disturb_each_other() {

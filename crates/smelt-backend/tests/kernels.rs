@@ -6,8 +6,9 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Int, Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;
 use smelt_backend::kernels::{
-    Activation, AdamWState, AdamWStep, AttentionOptions, CrossEntropyOptions, Head, RotaryStyle, activation,
-    adamw, attention, cross_entropy, layer_norm, linear, rms_norm, rotary, soft_cap,
+    Activation, AdamWState, AdamWStep, AttentionOptions, AttentionSegment, CrossEntropyOptions, Head,
+    RotaryStyle, activation, adamw, attention, cross_entropy, layer_norm, linear, positions, rms_norm,
+    rotary, soft_cap,
 };
 use smelt_backend::{Job, Kernels, Name, Precision, dispatch, float_tensor, in_build, int_tensor, to_host};
 use smelt_testkit::Golden;
@@ -250,7 +251,7 @@ impl Job for Attention {
 
     fn run<B: Kernels>(self, device: B::Device) {
         let causal = AttentionOptions { scale: 0.35, causal: true, sliding_window: None, softcap: None };
-        let cases: [(&str, [usize; 5], AttentionOptions); 8] = [
+        let cases = [
             ("causal", [4, 4, 9, 9, 8], causal),
             ("long", [2, 2, 130, 130, 16], causal),
             ("full", [4, 4, 6, 6, 8], AttentionOptions { causal: false, ..causal }),
@@ -259,11 +260,99 @@ impl Job for Attention {
             ("one query", [4, 1, 1, 12, 8], causal),
             ("windowed", [4, 2, 10, 10, 8], AttentionOptions { sliding_window: Some(4), ..causal }),
             ("soft-capped", [4, 2, 8, 8, 8], AttentionOptions { softcap: Some(0.5), ..causal }),
+            ("one query, far back", [6, 2, 1, 700, 64], causal),
+            ("two queries, far back", [3, 3, 2, 300, 20], causal),
+            (
+                "a window, far back",
+                [4, 2, 70, 600, 16],
+                AttentionOptions { sliding_window: Some(40), ..causal },
+            ),
         ];
         for (what, shape, options) in cases {
             Self::check::<B>(what, shape, options, false, &device);
             Self::check::<B>(&format!("{what}, padded"), shape, options, true, &device);
         }
+    }
+}
+
+#[derive(Clone)]
+struct Segments;
+
+impl Job for Segments {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        let (heads, kv_heads, head_dim) = (6, 2, 24);
+        let lengths = [(1, 300), (40, 40), (1, 1), (3, 90), (1, 513)];
+        let segments: Vec<AttentionSegment<B>> = (0..)
+            .zip(lengths)
+            .map(|(seed, (rows, held))| {
+                // As a cache hands them out: the first positions of a larger buffer.
+                let part = |seed| {
+                    random::<B, 4>([1, kv_heads, held + 7, head_dim], seed, &device).narrow(2, 0, held)
+                };
+                AttentionSegment { rows, keys: part(2 * seed), values: part(2 * seed + 1) }
+            })
+            .collect();
+        let rows = lengths.iter().map(|(rows, _)| rows).sum();
+        let q = random::<B, 4>([1, rows, heads, head_dim], 99, &device).swap_dims(1, 2);
+        let plain = AttentionOptions { scale: 0.2, causal: true, sliding_window: None, softcap: None };
+        let windowed = AttentionOptions { sliding_window: Some(30), softcap: Some(0.7), ..plain };
+        for options in [plain, windowed] {
+            let found = B::attention_over_segments(q.clone(), segments.clone(), options);
+            let mut start = 0;
+            let expected = segments.iter().map(|AttentionSegment { rows, keys, values }| {
+                let q = q.clone().narrow(2, start, *rows);
+                start += rows;
+                attention::plain(q, keys.clone(), values.clone(), None, options)
+            });
+            let expected = Tensor::cat(expected.collect(), 2);
+            close(&format!("segments, {options:?}"), &to_host(found), &to_host(expected));
+        }
+    }
+}
+
+/// Positions that enter one by one see what they see in one pass, to the last bit.
+#[derive(Clone)]
+struct AttentionStepByStep;
+
+impl Job for AttentionStepByStep {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        let (heads, kv_heads, length, head_dim) = (4, 2, 530, 64);
+        let q = random::<B, 4>([1, heads, length, head_dim], 1, &device);
+        let [k, v] = [2, 3].map(|seed| random::<B, 4>([1, kv_heads, length, head_dim], seed, &device));
+        for sliding_window in [None, Some(100)] {
+            let options = AttentionOptions { scale: 0.125, causal: true, sliding_window, softcap: None };
+            let whole = Kernels::attention(q.clone(), k.clone(), v.clone(), None, options);
+            for position in [0, 1, 63, 64, 255, 256, 400, 529] {
+                let first = |t: &Tensor<B, 4>| t.clone().narrow(2, 0, position + 1);
+                let q = q.clone().narrow(2, position, 1);
+                let step = Kernels::attention(q, first(&k), first(&v), None, options);
+                let expected = whole.clone().narrow(2, position, 1);
+                assert_eq!(to_host(step), to_host(expected), "position {position}, {options:?}");
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+struct WritePositions;
+
+impl Job for WritePositions {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        let buffer = random::<B, 4>([2, 3, 10, 4], 1, &device);
+        // As a projection leaves heads.
+        let rows = random::<B, 4>([2, 2, 3, 4], 2, &device).swap_dims(1, 2);
+        let before = to_host(buffer.clone());
+        let expected = to_host(positions::plain(buffer.clone(), rows.clone(), 7));
+        let written = B::write_positions(buffer.clone(), rows.clone(), 7);
+        assert_eq!(to_host(written), expected);
+        assert_eq!(to_host(buffer.clone()), before, "somebody else held the buffer");
+        assert_eq!(to_host(B::write_positions(buffer, rows, 7)), expected);
     }
 }
 
@@ -605,6 +694,23 @@ fn rotary_matches_burn() {
 #[test]
 fn attention_matches_burn() {
     on_each_backend(Attention);
+}
+
+#[test]
+fn attention_of_several_sequences_matches_burn() {
+    on_each_backend(Segments);
+}
+
+#[test]
+fn attention_step_by_step_is_that_of_one_pass() {
+    if in_build().contains(&Name::Cpu) {
+        dispatch(Name::Cpu, AttentionStepByStep);
+    }
+}
+
+#[test]
+fn positions_are_written_where_they_belong() {
+    on_each_backend(WritePositions);
 }
 
 #[test]

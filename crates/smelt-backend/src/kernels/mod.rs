@@ -14,6 +14,7 @@ pub mod dropout;
 pub mod embedding;
 pub mod layer_norm;
 pub mod linear;
+pub mod positions;
 pub mod rms_norm;
 pub mod rotary;
 
@@ -202,6 +203,14 @@ pub trait Kernels: Backend {
         options: AttentionOptions,
     ) -> Tensor<Self, 4> {
         attention::one_by_one(q, segments, options)
+    }
+
+    /// `buffer` `[batch, heads, room, features]` with `rows` `[batch, heads, seq, features]` at the positions from
+    /// `start` on: how a cache grows.
+    ///
+    /// In place where nobody else holds the buffer and the backend can.
+    fn write_positions(buffer: Tensor<Self, 4>, rows: Tensor<Self, 4>, start: usize) -> Tensor<Self, 4> {
+        positions::plain(buffer, rows, start)
     }
 
     /// Gradients of [`attention`](Kernels::attention) for `q`, `k` and `v`; `output` is what the forward returned.

@@ -2,10 +2,9 @@
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::simd::{tanh, vectorized};
-use super::{contiguous, from_vec, values};
+use super::{contiguous, from_vec, team, values};
 use crate::kernels::activation::{GELU_CUBIC, gelu_scale};
 
 /// Elements a thread takes at a time.
@@ -15,7 +14,8 @@ pub(super) fn gelu_tanh(x: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
     let shape = x.dims();
     let x = contiguous(x);
     let mut y = vec![0.0; shape.iter().product()];
-    y.par_chunks_mut(CHUNK).zip(values(&x).par_chunks(CHUNK)).for_each(|(y, x)| forward(y, x));
+    let chunks = y.chunks_mut(CHUNK).zip(values(&x).chunks(CHUNK));
+    team::for_each(chunks, |(y, x)| forward(y, x));
     from_vec(y, shape)
 }
 
@@ -23,8 +23,9 @@ pub(super) fn gelu_tanh_backward(x: Tensor<Flex, 2>, grad: Tensor<Flex, 2>) -> T
     let shape = x.dims();
     let (x, grad) = (contiguous(x), contiguous(grad));
     let mut result = vec![0.0; shape.iter().product()];
-    let inputs = values(&x).par_chunks(CHUNK).zip(values(&grad).par_chunks(CHUNK));
-    result.par_chunks_mut(CHUNK).zip(inputs).for_each(|(result, (x, grad))| backward(result, x, grad));
+    let inputs = values(&x).chunks(CHUNK).zip(values(&grad).chunks(CHUNK));
+    let chunks = result.chunks_mut(CHUNK).zip(inputs);
+    team::for_each(chunks, |(result, (x, grad))| backward(result, x, grad));
     from_vec(result, shape)
 }
 

@@ -1,10 +1,9 @@
 //! AdamW in one pass over parameter, gradient and moments, in place.
 
 use burn_flex::{Flex, FlexTensor};
-use rayon::prelude::*;
 
 use super::simd::vectorized;
-use super::{into_contiguous, values};
+use super::{into_contiguous, team, values};
 use crate::kernels::{AdamWState, AdamWStep};
 
 /// Elements a thread takes at a time.
@@ -22,15 +21,15 @@ pub(super) fn step(
     let gradient = into_contiguous(gradient);
     let numbers = Numbers::of(step);
     // In place, unless somebody holds a tensor, such as a checkpoint that is being written: then in a copy.
-    parameter
+    let chunks = parameter
         .storage_mut::<f32>()
-        .par_chunks_mut(CHUNK)
-        .zip(first.storage_mut::<f32>().par_chunks_mut(CHUNK))
-        .zip(second.storage_mut::<f32>().par_chunks_mut(CHUNK))
-        .zip(values(&gradient).par_chunks(CHUNK))
-        .for_each(|(((parameter, first), second), gradient)| {
-            update(parameter, first, second, gradient, numbers)
-        });
+        .chunks_mut(CHUNK)
+        .zip(first.storage_mut::<f32>().chunks_mut(CHUNK))
+        .zip(second.storage_mut::<f32>().chunks_mut(CHUNK))
+        .zip(values(&gradient).chunks(CHUNK));
+    team::for_each(chunks, |(((parameter, first), second), gradient)| {
+        update(parameter, first, second, gradient, numbers);
+    });
     (parameter, AdamWState { first_moment: first, second_moment: second })
 }
 

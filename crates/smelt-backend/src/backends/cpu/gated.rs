@@ -2,10 +2,9 @@
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::simd::{exp, vectorized};
-use super::{contiguous, from_vec, values};
+use super::{contiguous, from_vec, team, values};
 
 /// Elements a thread takes at a time.
 const CHUNK: usize = 1 << 14;
@@ -14,8 +13,8 @@ pub(super) fn forward(gate: Tensor<Flex, 2>, up: Tensor<Flex, 2>) -> Tensor<Flex
     let shape = gate.dims();
     let (gate, up) = (contiguous(gate), contiguous(up));
     let mut y = vec![0.0; shape.iter().product()];
-    let inputs = values(&gate).par_chunks(CHUNK).zip(values(&up).par_chunks(CHUNK));
-    y.par_chunks_mut(CHUNK).zip(inputs).for_each(|(y, (gate, up))| swiglu(y, gate, up));
+    let inputs = values(&gate).chunks(CHUNK).zip(values(&up).chunks(CHUNK));
+    team::for_each(y.chunks_mut(CHUNK).zip(inputs), |(y, (gate, up))| swiglu(y, gate, up));
     from_vec(y, shape)
 }
 
@@ -28,12 +27,9 @@ pub(super) fn backward(
     let (gate, up, grad) = (contiguous(gate), contiguous(up), contiguous(grad));
     let mut of_gate = vec![0.0; shape.iter().product()];
     let mut of_up = of_gate.clone();
-    let inputs = values(&gate)
-        .par_chunks(CHUNK)
-        .zip(values(&up).par_chunks(CHUNK))
-        .zip(values(&grad).par_chunks(CHUNK));
-    let outputs = of_gate.par_chunks_mut(CHUNK).zip(of_up.par_chunks_mut(CHUNK));
-    outputs.zip(inputs).for_each(|((of_gate, of_up), ((gate, up), grad))| {
+    let inputs = values(&gate).chunks(CHUNK).zip(values(&up).chunks(CHUNK)).zip(values(&grad).chunks(CHUNK));
+    let outputs = of_gate.chunks_mut(CHUNK).zip(of_up.chunks_mut(CHUNK));
+    team::for_each(outputs.zip(inputs), |((of_gate, of_up), ((gate, up), grad))| {
         swiglu_backward(of_gate, of_up, gate, up, grad);
     });
     (from_vec(of_gate, shape), from_vec(of_up, shape))

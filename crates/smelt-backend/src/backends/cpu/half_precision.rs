@@ -11,12 +11,11 @@ use burn_flex::{Flex, FlexTensor};
 use bytemuck::Pod;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use super::linear::start;
 use super::matrix::{Destination, Stored, Threads, View, product};
 use super::simd::vectorized;
-use super::{contiguous, from_vec, values, wrap};
+use super::{contiguous, from_vec, team, values, wrap};
 use crate::kernels::LinearGradients;
 
 /// A format that a weight may be held in.
@@ -129,15 +128,15 @@ const TASK_VALUES: usize = 1 << 14;
 
 fn widen<T: Half>(stored: &[T]) -> Vec<f32> {
     let mut widened = vec![0.0; stored.len()];
-    let tasks = widened.par_chunks_mut(TASK_VALUES).zip(stored.par_chunks(TASK_VALUES));
-    tasks.for_each(|(out, w)| T::widen(w, out));
+    let tasks = widened.chunks_mut(TASK_VALUES).zip(stored.chunks(TASK_VALUES));
+    team::for_each(tasks, |(out, w)| T::widen(w, out));
     widened
 }
 
 fn narrow<T: Half>(values: &[f32]) -> Vec<T> {
     let mut narrowed = vec![T::zeroed(); values.len()];
-    let tasks = narrowed.par_chunks_mut(TASK_VALUES).zip(values.par_chunks(TASK_VALUES));
-    tasks.for_each(|(out, x)| T::narrow(x, out));
+    let tasks = narrowed.chunks_mut(TASK_VALUES).zip(values.chunks(TASK_VALUES));
+    team::for_each(tasks, |(out, x)| T::narrow(x, out));
     narrowed
 }
 

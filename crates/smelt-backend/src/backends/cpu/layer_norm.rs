@@ -2,11 +2,10 @@
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::row_sums::{ROWS, row_sums};
 use super::simd::{sum, sum2, vectorized};
-use super::{contiguous, from_vec, values};
+use super::{contiguous, from_vec, team, values};
 use crate::kernels::LayerNormGradients;
 
 pub(super) fn forward(
@@ -26,8 +25,8 @@ pub(super) fn forward(
         }
     };
     let mut y = vec![0.0; rows * width];
-    let chunks = y.par_chunks_mut(ROWS * width).zip(values(&x).par_chunks(ROWS * width));
-    chunks.for_each(|(y, x)| forward_rows(y, x, values(&weight), bias, epsilon));
+    let chunks = y.chunks_mut(ROWS * width).zip(values(&x).chunks(ROWS * width));
+    team::for_each(chunks, |(y, x)| forward_rows(y, x, values(&weight), bias, epsilon));
     from_vec(y, [rows, width])
 }
 

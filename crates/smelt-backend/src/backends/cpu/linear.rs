@@ -2,10 +2,9 @@
 
 use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexTensor};
-use rayon::prelude::*;
 
 use super::matrix::{Destination, Threads, View, product};
-use super::{contiguous, flex, from_vec, values};
+use super::{contiguous, flex, from_vec, team, values};
 use crate::kernels::LinearGradients;
 
 pub(super) fn forward(
@@ -63,7 +62,7 @@ pub(super) fn backward(
 pub(super) fn column_sums(grad: &[f32], columns: usize) -> Tensor<Flex, 1> {
     const BLOCK: usize = 256;
     let mut sums = vec![0f32; columns];
-    sums.par_chunks_mut(BLOCK).enumerate().for_each(|(block, sums)| {
+    team::for_each(sums.chunks_mut(BLOCK).enumerate(), |(block, sums)| {
         for row in grad.chunks_exact(columns) {
             for (sum, value) in sums.iter_mut().zip(&row[block * BLOCK..]) {
                 *sum += value;

@@ -23,7 +23,7 @@ use tile::Output;
 /// Length of a chain of multiply-adds; sums of chains are added in order.
 ///
 /// 256 rows of a tile's columns fit the first cache. It decides about the last bits of every product.
-const BLOCK_K: usize = 256;
+pub(super) const BLOCK_K: usize = 256;
 
 /// What happens to what the destination holds.
 #[derive(Clone, Copy, PartialEq)]

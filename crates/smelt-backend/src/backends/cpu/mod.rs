@@ -13,6 +13,7 @@ mod half_precision;
 mod layer_norm;
 mod linear;
 mod matrix;
+mod positions;
 mod rms_norm;
 mod rotary;
 mod row_sums;
@@ -26,8 +27,8 @@ use burn_flex::{Flex, FlexDevice, FlexTensor};
 
 use super::{Driver, Opened};
 use crate::kernels::{
-    self, Activation, AdamWState, AdamWStep, AttentionGradients, AttentionOptions, LayerNormGradients,
-    LinearGradients, RmsNormGradients, RotaryStyle, TokenLoss,
+    self, Activation, AdamWState, AdamWStep, AttentionGradients, AttentionOptions, AttentionSegment,
+    LayerNormGradients, LinearGradients, RmsNormGradients, RotaryStyle, TokenLoss,
 };
 use crate::{Kernels, Precision};
 
@@ -197,6 +198,24 @@ impl Kernels for Flex {
             return kernels::attention::plain(q, k, v, mask, options);
         }
         attention::forward(q, k, v, mask, options)
+    }
+
+    fn attention_over_segments(
+        q: Tensor<Self, 4>,
+        segments: Vec<AttentionSegment<Self>>,
+        options: AttentionOptions,
+    ) -> Tensor<Self, 4> {
+        if !all_f32([&q]) || !segments.iter().all(|segment| all_f32([&segment.keys, &segment.values])) {
+            return kernels::attention::one_by_one(q, segments, options);
+        }
+        attention::over_segments(q, segments, options)
+    }
+
+    fn write_positions(buffer: Tensor<Self, 4>, rows: Tensor<Self, 4>, start: usize) -> Tensor<Self, 4> {
+        if !all_f32([&buffer, &rows]) {
+            return kernels::positions::plain(buffer, rows, start);
+        }
+        positions::write(buffer, rows, start)
     }
 
     fn attention_backward(

@@ -2,19 +2,18 @@
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::row_sums::{ROWS, row_sums};
 use super::simd::{sum, sum2, vectorized};
-use super::{contiguous, from_vec, values};
+use super::{contiguous, from_vec, team, values};
 use crate::kernels::RmsNormGradients;
 
 pub(super) fn forward(x: Tensor<Flex, 2>, weight: Tensor<Flex, 1>, epsilon: f32) -> Tensor<Flex, 2> {
     let [rows, width] = x.dims();
     let (x, weight) = (contiguous(x), contiguous(weight));
     let mut y = vec![0.0; rows * width];
-    let chunks = y.par_chunks_mut(ROWS * width).zip(values(&x).par_chunks(ROWS * width));
-    chunks.for_each(|(y, x)| forward_rows(y, x, values(&weight), epsilon));
+    let chunks = y.chunks_mut(ROWS * width).zip(values(&x).chunks(ROWS * width));
+    team::for_each(chunks, |(y, x)| forward_rows(y, x, values(&weight), epsilon));
     from_vec(y, [rows, width])
 }
 

@@ -2,11 +2,13 @@
 
 use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexTensor};
-use rayon::prelude::*;
 
 use super::simd::vectorized;
-use super::{contiguous, flex, from_vec, values};
+use super::{contiguous, flex, from_vec, team, values};
 use crate::kernels::RotaryStyle;
+
+/// Elements a thread takes at a time.
+const CHUNK: usize = 1 << 14;
 
 /// As `Kernels::rotary`.
 pub(super) fn forward(
@@ -22,7 +24,9 @@ pub(super) fn forward(
     let (cos, sin) = (values(&cos), values(&sin));
     let x = Heads::new(flex(x));
     let mut y = vec![0f32; shape.iter().product()];
-    y.par_chunks_mut((seq * dim).max(1)).enumerate().for_each(|(index, y)| {
+    // A head of few positions is no work for a thread of its own.
+    let heads_at_once = (CHUNK / (seq * dim).max(1)).max(1);
+    let one = |index: usize, y: &mut [f32]| {
         let (batch, head) = (index / heads, index % heads);
         let table = if rows == 1 { 0 } else { batch * seq * half };
         let (cos, sin) = (&cos[table..][..seq * half], &sin[table..][..seq * half]);
@@ -34,6 +38,11 @@ pub(super) fn forward(
                 RotaryStyle::Interleaved => rotate_pairs(y, x, cos, sin),
             }
         }
+    };
+    let size = (seq * dim).max(1);
+    team::for_each(y.chunks_mut(heads_at_once * size).enumerate(), |(chunk, y)| {
+        let heads = y.chunks_mut(size).enumerate();
+        heads.for_each(|(head, y)| one(chunk * heads_at_once + head, y));
     });
     from_vec(y, shape)
 }

@@ -9,7 +9,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, TryLockError};
+use std::sync::{Mutex, OnceLock, PoisonError, TryLockError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 /// step, and short beside a time slice of the system.
 const PATIENCE: Duration = Duration::from_micros(60);
 
-/// Calls `work` with every number below `count`, divided among the threads in no particular order.
+/// Calls `work` with every number below `count`. Each thread begins with a part of its own, in order; those that
+/// are done take what others have left.
 ///
 /// Called from within such work, or while another thread's is in progress, the caller does all of it.
 ///
@@ -36,6 +37,18 @@ pub(super) fn each(count: usize, work: &(dyn Fn(usize) + Sync)) {
         }
     }
     (0..count).for_each(work);
+}
+
+/// Calls `work` with every item, as [`each`] does with numbers.
+pub(super) fn for_each<T: Send>(items: impl IntoIterator<Item = T>, work: impl Fn(T) + Sync) {
+    let mut items = items.into_iter();
+    let (Some(first), second) = (items.next(), items.next()) else { return };
+    let Some(second) = second else { return work(first) };
+    let items: Vec<_> = [first, second].into_iter().chain(items).map(|item| Mutex::new(Some(item))).collect();
+    each(items.len(), &|index| {
+        let item = items[index].lock().unwrap_or_else(PoisonError::into_inner).take();
+        work(item.expect("every number is given once"));
+    });
 }
 
 /// Threads that [`each`] divides work among, the caller included.
@@ -73,26 +86,48 @@ struct Shared {
 
 struct Work<'a> {
     call: &'a (dyn Fn(usize) + Sync),
-    count: usize,
-    next: AtomicUsize,
+    parts: [Part; MAX_PARTS],
+    /// Of the parts, those that have work.
+    used: usize,
     panic: Mutex<Option<Box<dyn std::any::Any + Send>>>,
 }
 
-impl Work<'_> {
-    /// Takes one number after the other until none is left.
-    fn take_part(&self) {
+/// Parts of the work that threads may have of their own.
+const MAX_PARTS: usize = 32;
+
+/// Numbers that one thread begins with; on a cache line of its own.
+#[repr(align(64))]
+struct Part {
+    next: AtomicUsize,
+    end: usize,
+}
+
+impl<'a> Work<'a> {
+    fn new(count: usize, threads: usize, call: &'a (dyn Fn(usize) + Sync)) -> Self {
+        let used = threads.min(count).min(MAX_PARTS);
+        let parts = std::array::from_fn(|part| {
+            let [start, end] = [part, part + 1].map(|part| part.min(used) * count / used);
+            Part { next: AtomicUsize::new(start), end }
+        });
+        Self { call, parts, used, panic: Mutex::new(None) }
+    }
+
+    /// Takes one number after the other until none is left, from part `first` first.
+    fn take_part(&self, first: usize) {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let index = self.next.fetch_add(1, Ordering::Relaxed);
-                if index >= self.count {
-                    return;
+            for part in 0..self.used {
+                let Part { next, end } = &self.parts[(first + part) % self.used];
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= *end {
+                        break;
+                    }
+                    (self.call)(index);
                 }
-                (self.call)(index);
             }
         }));
         if let Err(panic) = outcome {
-            self.next.store(self.count, Ordering::Relaxed);
-            *self.panic.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(panic);
+            *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
         }
     }
 }
@@ -109,14 +144,14 @@ impl Team {
         let helpers = (1..threads).map_while(|index| {
             let asleep: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
             let builder = thread::Builder::new().name(format!("smelt-cpu-{index}"));
-            let thread = builder.spawn(move || help(shared, asleep)).ok()?;
+            let thread = builder.spawn(move || help(index, shared, asleep)).ok()?;
             Some(Helper { thread: thread.thread().clone(), asleep })
         });
         Self { turn: Mutex::new(()), helpers: helpers.collect(), shared }
     }
 
     fn run(&self, count: usize, call: &(dyn Fn(usize) + Sync)) {
-        let work = Work { call, count, next: AtomicUsize::new(0), panic: Mutex::new(None) };
+        let work = Work::new(count, self.helpers.len() + 1, call);
         self.shared.work.store((&raw const work).cast_mut().cast(), Ordering::SeqCst);
         self.shared.number.fetch_add(1, Ordering::SeqCst);
         for helper in self.helpers.iter().take(count - 1) {
@@ -124,7 +159,7 @@ impl Team {
                 helper.thread.unpark();
             }
         }
-        work.take_part();
+        work.take_part(0);
         self.shared.work.store(std::ptr::null_mut(), Ordering::SeqCst);
         // From here on helpers find nothing; those inside finish what they took.
         let mut rounds = 0u32;
@@ -132,15 +167,15 @@ impl Team {
             rounds += 1;
             if rounds.is_multiple_of(256) { thread::yield_now() } else { std::hint::spin_loop() }
         }
-        let panic = work.panic.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let panic = work.panic.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(panic) = panic {
             resume_unwind(panic);
         }
     }
 }
 
-/// The life of a helper.
-fn help(shared: &Shared, asleep: &AtomicBool) {
+/// The life of helper `index`, counted from 1.
+fn help(index: usize, shared: &Shared, asleep: &AtomicBool) {
     let mut done = 0;
     loop {
         done = next_number(shared, asleep, done);
@@ -148,7 +183,7 @@ fn help(shared: &Shared, asleep: &AtomicBool) {
         let work = shared.work.load(Ordering::SeqCst);
         if !work.is_null() {
             // SAFETY: the work was there after `inside` counted this thread, so its owner waits for it.
-            unsafe { &*work }.take_part();
+            unsafe { &*work }.take_part(index);
         }
         shared.inside.fetch_sub(1, Ordering::SeqCst);
     }

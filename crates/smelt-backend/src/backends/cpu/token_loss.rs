@@ -2,10 +2,9 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::simd::{exp, max, sum, vectorized};
-use super::{contiguous, flex, from_vec, values, wrap};
+use super::{contiguous, flex, from_vec, team, values, wrap};
 use crate::kernels::TokenLoss;
 
 pub(super) fn token_loss(
@@ -21,16 +20,16 @@ pub(super) fn token_loss(
     let mut logits = contiguous(logits);
     let coefficient = z_loss as f32;
     let mut losses = vec![RowLoss::default(); tokens];
-    let rows = targets.par_iter().zip(values(&weights)).zip(&mut losses);
+    let rows = targets.iter().zip(values(&weights)).zip(&mut losses);
     if with_gradient {
         // Copies only if somebody else holds the logits, too.
-        let rows = logits.storage_mut::<f32>().par_chunks_mut(vocab).zip(rows);
-        rows.for_each(|(row, ((target, weight), loss))| {
+        let rows = logits.storage_mut::<f32>().chunks_mut(vocab).zip(rows);
+        team::for_each(rows, |(row, ((target, weight), loss))| {
             *loss = loss_and_gradient(row, *target, *weight, coefficient)
         });
     } else {
-        let rows = values(&logits).par_chunks(vocab).zip(rows);
-        rows.for_each(|(row, ((target, weight), loss))| {
+        let rows = values(&logits).chunks(vocab).zip(rows);
+        team::for_each(rows, |(row, ((target, weight), loss))| {
             *loss = loss_of_row(row, *target, *weight, coefficient)
         });
     }

@@ -22,9 +22,9 @@ const CACHED_COLUMNS: usize = 128;
 /// With up to this many rows, `b` is packed in the order in which it lies in memory.
 const STREAMED_ROWS: usize = 48;
 /// Pieces for each thread, so that all end at about the same time.
-const PIECES: usize = 3;
+const PIECES: usize = 4;
 /// A thread is not asked for less than this many bytes of a matrix that is read once.
-const READ_BYTES: usize = 64 << 10;
+const READ_BYTES: usize = 32 << 10;
 /// Nor for fewer multiplications than this.
 const MULTIPLICATIONS: usize = 1 << 18;
 
@@ -144,7 +144,7 @@ unsafe fn few_rows<T: Stored>(
         }
     };
     let least = READ_BYTES.div_ceil(k * size_of::<T>());
-    let piece = n.div_ceil(PIECES * team::threads()).max(least).next_multiple_of(2 * lanes);
+    let piece = n.div_ceil(2 * PIECES * team::threads()).max(least).next_multiple_of(lanes);
     let shared = Shared((x, b, output));
     for_each(n.div_ceil(piece), threads, |index| {
         let (x, b, output) = shared.get();
@@ -261,8 +261,7 @@ impl<T: Stored> Part<T> {
                 let length = BLOCK_K.min(self.k - start);
                 // SAFETY: the promise of `product`; the buffer has room for all columns.
                 unsafe {
-                    self.pack_columns([start, column], length, count, packed);
-                    let b = Panels { from: packed, count, step: width, stride: width * length };
+                    let b = self.columns([start, column], length, count, packed);
                     for row in (first_row..first_row + rows).step_by(CACHED_ROWS) {
                         let count = CACHED_ROWS.min(first_row + rows - row);
                         let from = self.packed.add(self.m * start + row * length);
@@ -275,9 +274,21 @@ impl<T: Stored> Part<T> {
         }
     }
 
-    /// `length` x `count` of `b`, from a place on.
-    unsafe fn pack_columns(self, [start, column]: [usize; 2], length: usize, count: usize, packed: *mut f32) {
+    /// `length` x `count` of `b`, from a place on: as they lie, if they are used once and fit; otherwise packed.
+    unsafe fn columns(
+        self,
+        [start, column]: [usize; 2],
+        length: usize,
+        count: usize,
+        packed: *mut f32,
+    ) -> Panels {
         let width = 2 * leaves::tile_shape().0;
+        let in_place = T::PER_LANE == 1 && self.b.column_stride == 1 && count.is_multiple_of(width);
+        if in_place && self.m <= self.tile_rows {
+            // SAFETY: the promise of `product`; one number in a lane is one in f32.
+            let from = unsafe { self.b.at(start, column) }.cast();
+            return Panels { from, count, step: self.b.row_stride, stride: width };
+        }
         for first in (0..count).step_by(width) {
             // SAFETY: the promise of `product`; the buffer has room for all columns.
             unsafe {
@@ -287,5 +298,6 @@ impl<T: Stored> Part<T> {
                 leaves::pack(lines, length, width, packed.add(first * length), ahead.cast());
             }
         }
+        Panels { from: packed, count, step: width, stride: width * length }
     }
 }

@@ -1,0 +1,195 @@
+//! The forward pass, of a batch or of sequences with keys and values of their own.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use burn::tensor::Tensor;
+use burn_flex::Flex;
+
+use super::{Heads, Mask, Scores, TILE};
+use crate::backends::cpu::matrix::{Destination, Threads, View, product};
+use crate::backends::cpu::{from_vec, team};
+use crate::kernels::{AttentionOptions, AttentionSegment};
+
+/// As `Kernels::attention`.
+pub(in super::super) fn forward(
+    q: Tensor<Flex, 4>,
+    k: Tensor<Flex, 4>,
+    v: Tensor<Flex, 4>,
+    mask: Option<Tensor<Flex, 4>>,
+    options: AttentionOptions,
+) -> Tensor<Flex, 4> {
+    let [q, k, v] = [q, k, v].map(Heads::of);
+    let [batch, _, q_len, _] = q.shape;
+    let mask = mask.map(Mask::of);
+    let sequence = |b| Sequence {
+        q: &q,
+        k: &k,
+        v: &v,
+        b,
+        kv_b: b,
+        first_row: 0,
+        rows: q_len,
+        scores: Scores::new(mask.as_ref(), options, q_len, k.shape[2]),
+    };
+    attend(&(0..batch).map(sequence).collect::<Vec<_>>(), [batch, q_len], &q)
+}
+
+/// As `Kernels::attention_over_segments`.
+pub(in super::super) fn over_segments(
+    q: Tensor<Flex, 4>,
+    segments: Vec<AttentionSegment<Flex>>,
+    options: AttentionOptions,
+) -> Tensor<Flex, 4> {
+    let q = Heads::of(q);
+    let segments: Vec<(usize, [Heads; 2])> = segments
+        .into_iter()
+        .map(|AttentionSegment { rows, keys, values }| (rows, [keys, values].map(Heads::of)))
+        .collect();
+    let mut first_row = 0;
+    let sequences = segments.iter().map(|(rows, [k, v])| {
+        let sequence = Sequence {
+            q: &q,
+            k,
+            v,
+            b: 0,
+            kv_b: 0,
+            first_row,
+            rows: *rows,
+            scores: Scores::new(None, options, *rows, k.shape[2]),
+        };
+        first_row += rows;
+        sequence
+    });
+    let sequences: Vec<_> = sequences.collect();
+    assert_eq!(first_row, q.shape[2], "the rows of the segments and those of the queries");
+    attend(&sequences, [1, first_row], &q)
+}
+
+/// Queries that share their keys and values.
+struct Sequence<'a> {
+    q: &'a Heads,
+    k: &'a Heads,
+    v: &'a Heads,
+    /// Place in the batch of the queries, and of the keys and values.
+    b: usize,
+    kv_b: usize,
+    /// Where its rows begin in `q`.
+    first_row: usize,
+    rows: usize,
+    scores: Scores<'a>,
+}
+
+/// What one thread does at a time: some rows of a sequence, for the key-value heads from one on.
+struct Task<'a> {
+    sequence: &'a Sequence<'a>,
+    rows: Range<usize>,
+    first_kv_head: usize,
+    /// `[rows, heads, head_dim]` for the heads that use them.
+    output: &'a mut [f32],
+}
+
+thread_local! {
+    /// Scores, kept for the next tile.
+    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The output of all sequences, which lie one after the other in `[batch, rows]`.
+///
+/// Its features are written side by side, as the next projection reads them.
+fn attend(sequences: &[Sequence<'_>], [batch, rows]: [usize; 2], q: &Heads) -> Tensor<Flex, 4> {
+    let [_, heads, _, head_dim] = q.shape;
+    let shape = [batch, rows, heads, head_dim];
+    let mut output = vec![0f32; shape.iter().product()];
+    if !output.is_empty() {
+        let tasks = tasks(sequences, heads * head_dim, &mut output);
+        if tasks.len() < team::threads() {
+            tasks.into_iter().for_each(|task| task.run(Threads::All));
+        } else {
+            team::for_each(tasks, |task| task.run(Threads::One));
+        }
+    }
+    from_vec(output, shape).swap_dims(1, 2)
+}
+
+fn tasks<'a>(sequences: &'a [Sequence<'a>], features: usize, mut output: &'a mut [f32]) -> Vec<Task<'a>> {
+    /// Tiles of each thread, if there are rows enough, and the fewest rows of a tile then.
+    const TILES: usize = 4;
+    const FEWEST: usize = 16;
+    let total: usize = sequences.iter().map(|sequence| sequence.rows).sum();
+    let tile = total.div_ceil(TILES * team::threads()).clamp(FEWEST, TILE);
+    let mut tasks = Vec::new();
+    for sequence in sequences {
+        for first in (0..sequence.rows).step_by(tile) {
+            let rows = first..sequence.rows.min(first + tile);
+            let part;
+            (part, output) = output.split_at_mut(rows.len() * features);
+            if sequence.rows > 1 {
+                tasks.push(Task { sequence, rows, first_kv_head: 0, output: part });
+                continue;
+            }
+            // A single row lies head by head.
+            for (first_kv_head, output) in part.chunks_mut(features / sequence.k.shape[1]).enumerate() {
+                tasks.push(Task { sequence, rows: rows.clone(), first_kv_head, output });
+            }
+        }
+    }
+    // Later rows see more keys: who begins with them is not left with them at the end.
+    tasks.reverse();
+    tasks
+}
+
+impl Task<'_> {
+    fn run(self, threads: Threads) {
+        let Self { sequence, rows, first_kv_head: first, output: all } = self;
+        let Sequence { q, k, v, b, kv_b, first_row, scores, .. } = sequence;
+        let head_dim = q.shape[3];
+        let group = q.shape[1] / k.shape[1];
+        let looked_at = scores.looked_at(rows.clone());
+        let at = |row: &usize| first_row + row;
+        let features = all.len() / rows.len();
+        let kv_heads = features / (group * head_dim);
+        for kv_head in first..first + kv_heads {
+            let [k, v] = [k, v].map(|tensor| tensor.rows(*kv_b, kv_head, looked_at.clone()));
+            let heads = kv_head * group..(kv_head + 1) * group;
+            let output = &mut all[(kv_head - first) * group * head_dim..];
+            if rows.len() == 1 {
+                let q = q.position(*b, heads.clone(), at(&rows.start));
+                let place = |member| [*b, heads.start + member, rows.start];
+                mix(scores, [q, k, v], place, &looked_at, (output, head_dim), threads);
+                continue;
+            }
+            for (member, h) in heads.enumerate() {
+                let q = q.rows(*b, h, at(&rows.start)..at(&rows.end));
+                let place = |row| [*b, h, rows.start + row];
+                let output = &mut output[member * head_dim..];
+                mix(scores, [q, k, v], place, &looked_at, (output, features), threads);
+            }
+        }
+    }
+}
+
+/// Mixes the values `v` for the queries `q` into `output`, whose rows are a stride apart; `place` says where a row
+/// of `q` is in batch, heads and sequence.
+fn mix(
+    scores: &Scores<'_>,
+    [q, k, v]: [View<'_>; 3],
+    place: impl Fn(usize) -> [usize; 3],
+    looked_at: &Range<usize>,
+    (output, stride): (&mut [f32], usize),
+    threads: Threads,
+) {
+    SCORES.with_borrow_mut(|buffer| {
+        let width = looked_at.len();
+        let needed = q.rows * width;
+        if buffer.len() < needed {
+            buffer.resize(needed, 0.0);
+        }
+        let p = &mut buffer[..needed];
+        scores.raw(p, q, k, threads);
+        for (row, p) in p.chunks_exact_mut(width).enumerate() {
+            scores.softmax(p, place(row), looked_at);
+        }
+        product(output, stride, Destination::Replace, 1.0, View::dense(p, q.rows, width), v, threads);
+    });
+}

@@ -1,0 +1,163 @@
+//! Attention by tiles of queries: the `[q_len, kv_len]` matrix of scores never exists.
+//!
+//! A tile sees only the keys from its first query's window up to its last query, which halves the work of a causal
+//! pass. Every sum has a fixed order, that of the matrix products: what a query gets does not depend on the tile
+//! it is in, so a cached step gives the same as a pass over the whole sequence.
+
+mod backward;
+mod forward;
+
+use std::ops::Range;
+
+use burn::tensor::Tensor;
+use burn_flex::{Flex, FlexTensor};
+
+use super::matrix::{BLOCK_K, Destination, Threads, View, product};
+use super::simd::{exp, max, sum, tanh, vectorized};
+use super::{contiguous, flex, values};
+use crate::kernels::AttentionOptions;
+
+pub(super) use backward::backward;
+pub(super) use forward::{forward, over_segments};
+
+/// Most queries of a tile.
+const TILE: usize = 64;
+
+/// Queries, keys or values: `[batch, heads, length, head_dim]` whose last dimension is contiguous.
+struct Heads {
+    tensor: FlexTensor,
+    shape: [usize; 4],
+    strides: [usize; 3],
+}
+
+impl Heads {
+    fn of(tensor: Tensor<Flex, 4>) -> Self {
+        let shape = tensor.dims();
+        let tensor = flex(tensor);
+        let strides = tensor.layout().strides();
+        let readable = strides[3] == 1 && strides.iter().all(|stride| *stride >= 0);
+        let tensor = if readable { tensor } else { tensor.to_contiguous() };
+        let strides = [0, 1, 2].map(|dim| tensor.layout().strides()[dim].unsigned_abs());
+        Self { tensor, shape, strides }
+    }
+
+    /// What lies from a place on.
+    fn from(&self, place: [usize; 3]) -> &[f32] {
+        let offset: usize = place.iter().zip(self.strides).map(|(index, stride)| index * stride).sum();
+        &self.tensor.storage::<f32>()[self.tensor.layout().start_offset() + offset..]
+    }
+
+    /// `[rows, head_dim]` of one head.
+    fn rows(&self, b: usize, h: usize, rows: Range<usize>) -> View<'_> {
+        let shape = [rows.len(), self.shape[3]];
+        View::new(self.from([b, h, rows.start]), shape, [self.strides[2], 1])
+    }
+
+    /// `[length, head_dim]` of one head.
+    fn head(&self, b: usize, h: usize) -> View<'_> {
+        self.rows(b, h, 0..self.shape[2])
+    }
+
+    /// `[heads, head_dim]` of one position.
+    fn position(&self, b: usize, heads: Range<usize>, row: usize) -> View<'_> {
+        let shape = [heads.len(), self.shape[3]];
+        View::new(self.from([b, heads.start, row]), shape, [self.strides[1], 1])
+    }
+}
+
+/// How scores become probabilities.
+struct Scores<'a> {
+    mask: Option<&'a Mask>,
+    options: AttentionOptions,
+    kv_len: usize,
+    /// Position of query 0 among the keys.
+    offset: usize,
+}
+
+/// An additive mask whose dimensions of size 1 stand for all.
+struct Mask {
+    values: FlexTensor,
+    shape: [usize; 4],
+}
+
+impl Mask {
+    fn of(mask: Tensor<Flex, 4>) -> Self {
+        Self { shape: mask.dims(), values: contiguous(mask) }
+    }
+
+    /// What is added to the scores of one query: one value per key, or one for all.
+    fn row(&self, place: [usize; 3]) -> &[f32] {
+        let [_, heads, rows, columns] = self.shape;
+        let at = |dim: usize| if self.shape[dim] == 1 { 0 } else { place[dim] };
+        let row = (at(0) * heads + at(1)) * rows + at(2);
+        &values(&self.values)[row * columns..(row + 1) * columns]
+    }
+}
+
+impl<'a> Scores<'a> {
+    fn new(mask: Option<&'a Mask>, options: AttentionOptions, q_len: usize, kv_len: usize) -> Self {
+        let offset = if options.causal { kv_len - q_len } else { 0 };
+        Self { mask, options, kv_len, offset }
+    }
+
+    /// Keys that query `row` sees.
+    fn seen(&self, row: usize) -> Range<usize> {
+        let end = if self.options.causal { self.offset + row + 1 } else { self.kv_len };
+        let window = self.options.sliding_window.filter(|_| self.options.causal).unwrap_or(end);
+        end.saturating_sub(window)..end
+    }
+
+    /// Keys that a tile looks at: all that its queries see, from where a chain of the products begins.
+    fn looked_at(&self, rows: Range<usize>) -> Range<usize> {
+        let (first, last) = (self.seen(rows.start), self.seen(rows.end - 1));
+        first.start / BLOCK_K * BLOCK_K..last.end
+    }
+
+    /// Scores of some queries and keys before masking, soft-capped.
+    fn raw(&self, scores: &mut [f32], q: View<'_>, k: View<'_>, threads: Threads) {
+        let scale = self.options.scale as f32;
+        product(scores, k.rows, Destination::Replace, scale, q, k.transposed(), threads);
+        if let Some(cap) = self.options.softcap {
+            soft_cap(scores, cap as f32);
+        }
+    }
+
+    /// Turns the scores of query `row` of head `h` for the keys `looked_at` into probabilities.
+    fn softmax(&self, scores: &mut [f32], [b, h, row]: [usize; 3], looked_at: &Range<usize>) {
+        if let Some(mask) = &self.mask {
+            match mask.row([b, h, row]) {
+                [all] => scores.iter_mut().for_each(|score| *score += all),
+                mask => {
+                    let mask = &mask[looked_at.clone()];
+                    scores.iter_mut().zip(mask).for_each(|(score, mask)| *score += mask);
+                }
+            }
+        }
+        let Range { start, end } = self.seen(row);
+        let (start, end) = (start - looked_at.start, end - looked_at.start);
+        scores[..start].fill(0.0);
+        scores[end..].fill(0.0);
+        softmax_row(&mut scores[start..end]);
+    }
+}
+
+vectorized! {
+    fn softmax_row(row: &mut [f32]) {
+        let largest = max(row);
+        for score in row.iter_mut() {
+            *score = exp(*score - largest);
+        }
+        let inverse = 1.0 / sum(row, |x| x);
+        for score in row.iter_mut() {
+            *score *= inverse;
+        }
+    }
+}
+
+vectorized! {
+    fn soft_cap(scores: &mut [f32], cap: f32) {
+        for score in scores.iter_mut() {
+            *score = cap * tanh(*score / cap);
+        }
+    }
+}

@@ -11,7 +11,7 @@ use smelt_backend::kernels::{
     rotary, soft_cap,
 };
 use smelt_backend::{Job, Kernels, Name, Precision, dispatch, float_tensor, in_build, int_tensor, to_host};
-use smelt_testkit::Golden;
+use smelt_testkit::{Golden, numbers};
 
 const TOLERANCE: f32 = 2e-5;
 
@@ -26,16 +26,6 @@ fn on_each_backend<J: Job<Output = ()> + Clone>(job: J) {
         eprintln!("backend {name}");
         dispatch(name, job.clone());
     }
-}
-
-fn numbers(count: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
-    (0..count)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        })
-        .collect()
 }
 
 fn random<B: Kernels, const D: usize>(shape: [usize; D], seed: u32, device: &B::Device) -> Tensor<B, D> {
@@ -312,31 +302,6 @@ impl Job for Segments {
     }
 }
 
-/// Positions that enter one by one see what they see in one pass, to the last bit.
-#[derive(Clone)]
-struct AttentionStepByStep;
-
-impl Job for AttentionStepByStep {
-    type Output = ();
-
-    fn run<B: Kernels>(self, device: B::Device) {
-        let (heads, kv_heads, length, head_dim) = (4, 2, 530, 64);
-        let q = random::<B, 4>([1, heads, length, head_dim], 1, &device);
-        let [k, v] = [2, 3].map(|seed| random::<B, 4>([1, kv_heads, length, head_dim], seed, &device));
-        for sliding_window in [None, Some(100)] {
-            let options = AttentionOptions { scale: 0.125, causal: true, sliding_window, softcap: None };
-            let whole = Kernels::attention(q.clone(), k.clone(), v.clone(), None, options);
-            for position in [0, 1, 63, 64, 255, 256, 400, 529] {
-                let first = |t: &Tensor<B, 4>| t.clone().narrow(2, 0, position + 1);
-                let q = q.clone().narrow(2, position, 1);
-                let step = Kernels::attention(q, first(&k), first(&v), None, options);
-                let expected = whole.clone().narrow(2, position, 1);
-                assert_eq!(to_host(step), to_host(expected), "position {position}, {options:?}");
-            }
-        }
-    }
-}
-
 #[derive(Clone)]
 struct WritePositions;
 
@@ -567,29 +532,6 @@ impl Job for HalfPrecisionWeights {
     }
 }
 
-/// What a sequence gets does not depend on which others are decoded with it.
-#[derive(Clone)]
-struct RowsAlone;
-
-impl Job for RowsAlone {
-    type Output = ();
-
-    fn run<B: Kernels>(self, device: B::Device) {
-        let (inner, outer) = (600, 331);
-        for dtype in [DType::F32, DType::BF16, DType::F16] {
-            let weight = random::<B, 2>([outer, inner], 2, &device).cast(dtype);
-            let bias = random::<B, 1>([outer], 3, &device);
-            let linear = |x| to_host(Kernels::linear(x, weight.clone(), Some(bias.clone())));
-            let x = random::<B, 2>([100, inner], 1, &device);
-            let alone: Vec<f32> = (0..100).flat_map(|row| linear(x.clone().narrow(0, row, 1))).collect();
-            for rows in (1..=17).chain([40, 100]) {
-                let together = linear(x.clone().narrow(0, 0, rows));
-                assert_eq!(together, alone[..rows * outer], "{rows} rows, a weight in {dtype:?}");
-            }
-        }
-    }
-}
-
 #[derive(Clone)]
 struct AdamW;
 
@@ -702,13 +644,6 @@ fn attention_of_several_sequences_matches_burn() {
 }
 
 #[test]
-fn attention_step_by_step_is_that_of_one_pass() {
-    if in_build().contains(&Name::Cpu) {
-        dispatch(Name::Cpu, AttentionStepByStep);
-    }
-}
-
-#[test]
 fn positions_are_written_where_they_belong() {
     on_each_backend(WritePositions);
 }
@@ -726,13 +661,6 @@ fn adamw_matches_the_paper() {
 #[test]
 fn weights_in_half_precision_give_what_they_stand_for() {
     on_each_backend(HalfPrecisionWeights);
-}
-
-#[test]
-fn rows_come_out_as_they_do_alone() {
-    if in_build().contains(&Name::Cpu) {
-        dispatch(Name::Cpu, RowsAlone);
-    }
 }
 
 #[test]

@@ -4,9 +4,11 @@
 //! from smelt's own output. Panics on anything unexpected, as tests should.
 
 mod golden;
+mod numbers;
 mod tolerance;
 
 pub use golden::{Golden, HostTensor, golden_folder};
+pub use numbers::numbers;
 pub use tolerance::{Tolerance, assert_close, max_abs_difference};
 
 /// A `#[test]` called `$name` that runs `$body::<B>(&device)` on every backend of the build that this machine

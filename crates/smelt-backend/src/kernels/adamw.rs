@@ -46,6 +46,48 @@ impl AdamWStep {
     }
 }
 
+/// An [`AdamWStep`] as the factors of a loop over numbers in f32.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamWFactors {
+    gradient_scale: f32,
+    beta1: f32,
+    beta2: f32,
+    root_correction: f32,
+    epsilon: f32,
+    keep: f32,
+    rate: f32,
+}
+
+impl AdamWFactors {
+    /// Those of `step`.
+    pub fn of(step: &AdamWStep) -> Self {
+        Self {
+            gradient_scale: step.gradient_scale as f32,
+            beta1: step.beta1 as f32,
+            beta2: step.beta2 as f32,
+            root_correction: (1.0 / step.second_correction().sqrt()) as f32,
+            epsilon: step.epsilon as f32,
+            keep: (1.0 - step.learning_rate * step.weight_decay) as f32,
+            rate: (step.learning_rate / step.first_correction()) as f32,
+        }
+    }
+
+    /// Updates `values` and their moments `first` and `second`; all slices are of one length.
+    ///
+    /// Inlined, so that it becomes instructions of the caller's set.
+    #[inline(always)]
+    pub fn update(&self, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+        let moments = first.iter_mut().zip(second);
+        for ((value, gradient), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {
+            let g = gradient * self.gradient_scale;
+            *first = self.beta1 * *first + (1.0 - self.beta1) * g;
+            *second = self.beta2 * *second + (1.0 - self.beta2) * g * g;
+            let denominator = second.sqrt() * self.root_correction + self.epsilon;
+            *value = *value * self.keep - self.rate * *first / denominator;
+        }
+    }
+}
+
 /// [`Kernels::adamw_step`] in plain burn operations.
 pub fn plain<B: Kernels>(
     parameter: FloatTensor<B>,

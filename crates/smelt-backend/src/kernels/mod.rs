@@ -25,7 +25,7 @@ use burn::tensor::{DType, Int, Tensor};
 use crate::Precision;
 
 pub use activation::Activation;
-pub use adamw::{AdamWState, AdamWStep};
+pub use adamw::{AdamWFactors, AdamWState, AdamWStep};
 pub use attention::{AttentionGradients, AttentionOptions, AttentionSegment};
 pub use cross_entropy::{CrossEntropyLoss, CrossEntropyOptions, Head, TokenLoss, soft_cap};
 pub use layer_norm::LayerNormGradients;

@@ -5,6 +5,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use smelt_backend::Kernels;
 
 use super::rows::{Rows, SpanRows};
 use super::{CacheOptions, reach};
@@ -24,7 +25,7 @@ pub struct LayerCache<B: Backend> {
     window: Option<usize>,
 }
 
-impl<B: Backend> LayerCache<B> {
+impl<B: Kernels> LayerCache<B> {
     pub(super) fn new(
         attention: &AttentionConfig,
         layer: &LayerConfig,

@@ -9,6 +9,7 @@ mod rows;
 mod span;
 
 use burn::tensor::backend::Backend;
+use smelt_backend::Kernels;
 
 pub use layer::LayerCache;
 pub use packed::CacheBits;
@@ -71,7 +72,7 @@ pub struct KvCache<B: Backend> {
     prompt: Option<usize>,
 }
 
-impl<B: Backend> KvCache<B> {
+impl<B: Kernels> KvCache<B> {
     /// An empty cache.
     pub fn new(config: &DecoderConfig, options: CacheOptions, device: &B::Device) -> Self {
         let layer = |layer: &LayerConfig| LayerCache::new(&config.attention, layer, options, device);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use smelt_backend::{float_tensor, to_host};
+use smelt_backend::{Kernels, float_tensor, to_host};
 
 use super::packed::{CODES, CacheBits, GROUPS, PackedHeads};
 use crate::error::ModelError;
@@ -26,7 +26,7 @@ pub(super) enum SpanRows<B: Backend> {
     Packed(PackedHeads),
 }
 
-impl<B: Backend> Rows<B> {
+impl<B: Kernels> Rows<B> {
     /// Memory for `[kv_heads, room, head_dim]`.
     pub fn new([heads, room, head_dim]: [usize; 3], bits: Option<CacheBits>, device: &B::Device) -> Self {
         match bits {
@@ -71,7 +71,7 @@ impl<B: Backend> Rows<B> {
             Self::Plain(buffer) => {
                 let whole = buffer.take().expect(PRESENT);
                 let last = whole.clone().narrow(2, held - kept, kept);
-                *buffer = Some(put(Tensor::zeros(whole.dims(), &whole.device()), last, 0));
+                *buffer = Some(B::write_positions(Tensor::zeros(whole.dims(), &whole.device()), last, 0));
             }
             Self::Packed(heads, _) => *heads = heads.slice(held - kept..held),
         }
@@ -89,7 +89,7 @@ impl<B: Backend> Rows<B> {
     }
 }
 
-impl<B: Backend> SpanRows<B> {
+impl<B: Kernels> SpanRows<B> {
     /// A copy of the rows `range`.
     pub fn part(&self, range: Range<usize>) -> Self {
         match self {
@@ -145,18 +145,13 @@ impl<B: Backend> SpanRows<B> {
 const PRESENT: &str = "a cache buffer is absent only while it is written";
 
 /// Writes `new` from row `start` on; the buffer is moved out and back, so that it is written in place.
-fn written<B: Backend>(buffer: &mut Option<Tensor<B, 4>>, new: Tensor<B, 4>, start: usize) -> Tensor<B, 4> {
-    let whole = put(buffer.take().expect(PRESENT), new, start);
+fn written<B: Kernels>(buffer: &mut Option<Tensor<B, 4>>, new: Tensor<B, 4>, start: usize) -> Tensor<B, 4> {
+    let whole = B::write_positions(buffer.take().expect(PRESENT), new, start);
     *buffer = Some(whole.clone());
     whole
 }
 
-fn put<B: Backend>(whole: Tensor<B, 4>, rows: Tensor<B, 4>, start: usize) -> Tensor<B, 4> {
-    let [batch, heads, count, head_dim] = rows.dims();
-    whole.slice_assign([0..batch, 0..heads, start..start + count, 0..head_dim], rows)
-}
-
 /// Rows of their own: a view would keep the whole buffer alive.
-fn copied<B: Backend>(view: Tensor<B, 4>) -> Tensor<B, 4> {
-    put(Tensor::zeros(view.dims(), &view.device()), view, 0)
+fn copied<B: Kernels>(view: Tensor<B, 4>) -> Tensor<B, 4> {
+    B::write_positions(Tensor::zeros(view.dims(), &view.device()), view, 0)
 }

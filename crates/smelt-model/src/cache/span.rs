@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use burn::tensor::backend::Backend;
+use smelt_backend::Kernels;
 
 use super::CacheBits;
 use super::rows::SpanRows;
@@ -18,7 +19,7 @@ pub struct KvSpan<B: Backend> {
     len: usize,
 }
 
-impl<B: Backend> KvSpan<B> {
+impl<B: Kernels> KvSpan<B> {
     pub(super) fn new(layers: Vec<[SpanRows<B>; 2]>, len: usize) -> Self {
         Self { layers, len }
     }

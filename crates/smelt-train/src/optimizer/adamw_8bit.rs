@@ -9,7 +9,7 @@ use std::sync::Arc;
 use burn::tensor::TensorData;
 use burn::tensor::ops::FloatTensor;
 use rayon::prelude::*;
-use smelt_backend::kernels::AdamWStep;
+use smelt_backend::kernels::AdamWFactors;
 use smelt_backend::{Kernels, to_host};
 
 use super::adamw::{AdamW, MOMENTS};
@@ -33,20 +33,13 @@ impl AdamW8bit {
         Self { adamw, first_code: DynamicCode::signed(), second_code: DynamicCode::unsigned() }
     }
 
-    fn update_block(&self, block: Block<'_>, n: &Numbers) {
+    fn update_block(&self, block: Block<'_>, factors: &AdamWFactors) {
         let (mut first, mut second) = ([0f32; BLOCK], [0f32; BLOCK]);
         let length = block.values.len();
         let (first, second) = (&mut first[..length], &mut second[..length]);
         self.first_code.unpack(block.first, *block.first_absmax, first);
         self.second_code.unpack(block.second, *block.second_absmax, second);
-        let moments = first.iter_mut().zip(second.iter_mut());
-        for ((value, gradient), (first, second)) in block.values.iter_mut().zip(block.gradient).zip(moments) {
-            let g = gradient * n.gradient_scale;
-            *first = n.beta1 * *first + (1.0 - n.beta1) * g;
-            *second = n.beta2 * *second + (1.0 - n.beta2) * g * g;
-            let denominator = second.sqrt() * n.root_correction + n.epsilon;
-            *value = *value * n.keep - n.rate * *first / denominator;
-        }
+        factors.update(block.values, block.gradient, first, second);
         *block.first_absmax = self.first_code.pack(first, block.first);
         *block.second_absmax = self.second_code.pack(second, block.second);
     }
@@ -60,31 +53,6 @@ struct Block<'a> {
     first_absmax: &'a mut f32,
     second: &'a mut [u8],
     second_absmax: &'a mut f32,
-}
-
-/// An [`AdamWStep`] as the factors of the loop.
-struct Numbers {
-    gradient_scale: f32,
-    beta1: f32,
-    beta2: f32,
-    root_correction: f32,
-    epsilon: f32,
-    keep: f32,
-    rate: f32,
-}
-
-impl Numbers {
-    fn of(step: &AdamWStep) -> Self {
-        Self {
-            gradient_scale: step.gradient_scale as f32,
-            beta1: step.beta1 as f32,
-            beta2: step.beta2 as f32,
-            root_correction: (1.0 / step.second_correction().sqrt()) as f32,
-            epsilon: step.epsilon as f32,
-            keep: (1.0 - step.learning_rate * step.weight_decay) as f32,
-            rate: (step.learning_rate / step.first_correction()) as f32,
-        }
-    }
 }
 
 impl<B: Kernels> Rule<B> for AdamW8bit {
@@ -111,7 +79,7 @@ impl<B: Kernels> Rule<B> for AdamW8bit {
         let [first, first_absmax, second, second_absmax] = state.expect("as many values as slots");
         let (mut first, mut first_absmax) = (bytes(first), floats(first_absmax));
         let (mut second, mut second_absmax) = (bytes(second), floats(second_absmax));
-        let numbers = Numbers::of(&self.adamw.numbers(subject.weight_decay, step));
+        let factors = AdamWFactors::of(&self.adamw.numbers(subject.weight_decay, step));
         let (shape, device) = (shape_of::<B>(&subject.value), B::float_device(&subject.value));
         let gradient = to_host(flat::<B>(subject.gradient));
         let mut values = to_host(flat::<B>(subject.value));
@@ -122,7 +90,7 @@ impl<B: Kernels> Rule<B> for AdamW8bit {
             .zip(second.par_chunks_mut(BLOCK).zip(&mut second_absmax))
             .for_each(|(((values, gradient), (first, first_absmax)), (second, second_absmax))| {
                 let block = Block { values, gradient, first, first_absmax, second, second_absmax };
-                self.update_block(block, &numbers);
+                self.update_block(block, &factors);
             });
         let values = B::float_from_data(TensorData::new(values, shape).convert::<B::FloatElem>(), &device);
         let moments = [Held::Bytes(first.into()), Held::Floats(first_absmax.into())];

@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use smelt_backend::{Kernels, to_host};
 use smelt_model::weights::{TensorFile, TensorFileWriter};
 use smelt_model::{ParameterInfo, Role};
-use smelt_testkit::{Golden, Tolerance, assert_close, backend_test};
+use smelt_testkit::{Golden, Tolerance, assert_close, backend_test, numbers};
 
 use super::rule::{Step, flat};
 use super::slot::Held;
@@ -17,17 +17,6 @@ const CLIP: f64 = 0.5;
 /// The tensors of the fixture, in the order that seeds their numbers.
 const SMALL: [(&str, &[usize]); 3] = [("wide", &[12, 20]), ("tall", &[20, 7]), ("vector", &[24])];
 const LARGE: [(&str, &[usize]); 1] = [("large", &[83, 61])];
-
-/// The generator of the fixture.
-fn numbers(count: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
-    (0..count)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        })
-        .collect()
-}
 
 fn gradient(shape: &[usize], index: usize, step: u64) -> Vec<f32> {
     let mut values = numbers(shape.iter().product(), 100 * (step as u32 + 1) + index as u32);

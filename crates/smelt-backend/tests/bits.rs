@@ -1,0 +1,69 @@
+//! Results of the CPU backend that must be equal to the last bit, so that requests that are served together get the
+//! tokens that they get alone.
+
+#![cfg(feature = "cpu")]
+
+use burn::tensor::{DType, Tensor};
+use smelt_backend::kernels::AttentionOptions;
+use smelt_backend::{Job, Kernels, Name, dispatch, float_tensor, to_host};
+use smelt_testkit::numbers;
+
+fn random<B: Kernels, const D: usize>(shape: [usize; D], seed: u32, device: &B::Device) -> Tensor<B, D> {
+    float_tensor(numbers(shape.iter().product(), seed), shape, device)
+}
+
+/// What a sequence gets does not depend on which others are decoded with it.
+struct RowsAlone;
+
+impl Job for RowsAlone {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        let (inner, outer) = (600, 331);
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let weight = random::<B, 2>([outer, inner], 2, &device).cast(dtype);
+            let bias = random::<B, 1>([outer], 3, &device);
+            let linear = |x| to_host(Kernels::linear(x, weight.clone(), Some(bias.clone())));
+            let x = random::<B, 2>([100, inner], 1, &device);
+            let alone: Vec<f32> = (0..100).flat_map(|row| linear(x.clone().narrow(0, row, 1))).collect();
+            for rows in (1..=17).chain([40, 100]) {
+                let together = linear(x.clone().narrow(0, 0, rows));
+                assert_eq!(together, alone[..rows * outer], "{rows} rows, a weight in {dtype:?}");
+            }
+        }
+    }
+}
+
+/// Positions that enter one by one see what they see in one pass, to the last bit.
+struct AttentionStepByStep;
+
+impl Job for AttentionStepByStep {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        let (heads, kv_heads, length, head_dim) = (4, 2, 530, 64);
+        let q = random::<B, 4>([1, heads, length, head_dim], 1, &device);
+        let [k, v] = [2, 3].map(|seed| random::<B, 4>([1, kv_heads, length, head_dim], seed, &device));
+        for sliding_window in [None, Some(100)] {
+            let options = AttentionOptions { scale: 0.125, causal: true, sliding_window, softcap: None };
+            let whole = Kernels::attention(q.clone(), k.clone(), v.clone(), None, options);
+            for position in [0, 1, 63, 64, 255, 256, 400, 529] {
+                let first = |t: &Tensor<B, 4>| t.clone().narrow(2, 0, position + 1);
+                let q = q.clone().narrow(2, position, 1);
+                let step = Kernels::attention(q, first(&k), first(&v), None, options);
+                let expected = whole.clone().narrow(2, position, 1);
+                assert_eq!(to_host(step), to_host(expected), "position {position}, {options:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_come_out_as_they_do_alone() {
+    dispatch(Name::Cpu, RowsAlone);
+}
+
+#[test]
+fn attention_step_by_step_is_that_of_one_pass() {
+    dispatch(Name::Cpu, AttentionStepByStep);
+}

@@ -25,7 +25,7 @@ pub struct Request {
 }
 
 /// What is wanted of a prompt.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Work {
     /// Tokens that continue it.
     Complete(Box<CompletionOptions>),
@@ -34,7 +34,7 @@ pub enum Work {
 }
 
 /// How a prompt is continued.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct CompletionOptions {
     /// Most tokens to generate; 0 reads the prompt only.
     pub max_tokens: usize,

@@ -1,0 +1,165 @@
+//! One request of a client as several of the engine: its prompts, each continued so often as was asked.
+//!
+//! So many run at a time as the engine can; the others wait here, so that a long list neither fills the queue nor is
+//! refused for its length. Dropping it cancels what runs.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use smelt_generate::GenerateError;
+use smelt_generate::engine::{EngineHandle, Event, Request, Ticket, Work};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{sleep, timeout_at};
+
+/// When to look again for a place in a queue that is full of others' requests.
+const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long the engine may take to say that the time of a request is over.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// One part: a prompt and what is wanted of it.
+#[derive(Debug)]
+pub struct Part {
+    pub prompt: Vec<u32>,
+    pub work: Work,
+}
+
+/// Parts that run and wait.
+#[derive(Debug)]
+pub struct Generation {
+    handle: EngineHandle,
+    model: usize,
+    deadline: Instant,
+    pending: VecDeque<(usize, Part)>,
+    tickets: Vec<Option<Ticket>>,
+    running: usize,
+    /// Kept while there are parts to start: when the engine is gone, nobody can send any more.
+    sender: Option<UnboundedSender<(usize, Event)>>,
+    events: UnboundedReceiver<(usize, Event)>,
+}
+
+impl Generation {
+    /// Starts the parts.
+    ///
+    /// # Errors
+    /// What the engine says to the first of them; [`GenerateError::QueueFull`] in particular.
+    pub fn start(
+        handle: &EngineHandle,
+        model: usize,
+        parts: Vec<Part>,
+        deadline: Instant,
+    ) -> Result<Self, GenerateError> {
+        let (sender, events) = unbounded_channel();
+        let tickets = parts.iter().map(|_| None).collect();
+        let pending = parts.into_iter().enumerate().collect();
+        let handle = handle.clone();
+        let mut generation =
+            Self { handle, model, deadline, pending, tickets, running: 0, sender: Some(sender), events };
+        generation.submit_one()?;
+        generation.submit()?;
+        Ok(generation)
+    }
+
+    /// The next event and its part; `None` when all parts have ended.
+    ///
+    /// # Errors
+    /// What the engine says to a part that comes later, or what a part failed of.
+    pub async fn next(&mut self) -> Result<Option<(usize, Event)>, GenerateError> {
+        while self.running == 0 {
+            if self.pending.is_empty() {
+                return Ok(None);
+            }
+            if Instant::now() > self.deadline {
+                return Err(GenerateError::Deadline);
+            }
+            sleep(FULL_QUEUE_PAUSE).await;
+            self.submit()?;
+        }
+        loop {
+            let event = self.event().await?;
+            if let Some(event) = self.taken(event)? {
+                return Ok(Some(event));
+            }
+        }
+    }
+
+    /// Waits for an event of any part.
+    async fn event(&mut self) -> Result<(usize, Event), GenerateError> {
+        if self.pending.is_empty() {
+            self.sender = None;
+        }
+        let late = tokio::time::Instant::from_std(self.deadline + ENGINE_PATIENCE);
+        match timeout_at(late, self.events.recv()).await {
+            Ok(Some(event)) => Ok(event),
+            Ok(None) => Err(GenerateError::ShutDown),
+            Err(_) => Err(GenerateError::Deadline),
+        }
+    }
+
+    /// The next event if there is one already.
+    ///
+    /// # Errors
+    /// As [`Generation::next`].
+    pub fn ready(&mut self) -> Result<Option<(usize, Event)>, GenerateError> {
+        while let Ok(event) = self.events.try_recv() {
+            if let Some(event) = self.taken(event)? {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    /// `event`, unless it is of a part that was cancelled.
+    fn taken(&mut self, (part, event): (usize, Event)) -> Result<Option<(usize, Event)>, GenerateError> {
+        if self.tickets[part].is_none() {
+            return Ok(None);
+        }
+        match event {
+            Event::Failed(error) => return Err(error),
+            Event::End(_) => {
+                self.tickets[part] = None;
+                self.running -= 1;
+                self.submit()?;
+            }
+            _ => {}
+        }
+        Ok(Some((part, event)))
+    }
+
+    /// Cancels a part, of which nothing more is wanted.
+    pub fn cancel(&mut self, part: usize) {
+        if self.tickets[part].take().is_some() {
+            self.running -= 1;
+        }
+    }
+
+    /// Fills the engine as far as it takes them.
+    fn submit(&mut self) -> Result<(), GenerateError> {
+        let at_once = self.handle.options().max_running.max(1);
+        while self.running < at_once && !self.pending.is_empty() {
+            match self.submit_one() {
+                Err(GenerateError::QueueFull { .. }) => break,
+                submitted => submitted?,
+            }
+        }
+        Ok(())
+    }
+
+    fn submit_one(&mut self) -> Result<(), GenerateError> {
+        let Some((index, part)) = self.pending.front() else { return Ok(()) };
+        let Some(sender) = self.sender.clone() else { return Ok(()) };
+        let index = *index;
+        let request = Request {
+            model: self.model,
+            prompt: part.prompt.clone(),
+            work: part.work.clone(),
+            deadline: Some(self.deadline),
+            // A client that is gone hears nothing.
+            on_event: Box::new(move |event| drop(sender.send((index, event)))),
+        };
+        self.tickets[index] = Some(self.handle.submit(request)?);
+        self.pending.pop_front();
+        self.running += 1;
+        Ok(())
+    }
+}

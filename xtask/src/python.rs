@@ -1,4 +1,4 @@
-//! `cargo xtask check-python`: what smelt writes, opened by the Python packages of others.
+//! `cargo xtask check-python`: what smelt writes, opened by the Python packages of others, and its server, asked by one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,8 @@ use crate::outcome::{Outcome, Result};
 use crate::workspace::Workspace;
 
 const SCRIPT: &str = "xtask/python/compare_logits.py";
-const PACKAGES: [&str; 6] = ["torch", "transformers", "tokenizers", "safetensors", "peft", "tensorboard"];
+const PACKAGES: [&str; 7] =
+    ["torch", "transformers", "tokenizers", "safetensors", "peft", "tensorboard", "openai"];
 
 /// Makes a virtual environment under `target/` with the packages, and runs the tests that want it.
 ///
@@ -18,7 +19,8 @@ pub fn tests(workspace: &Workspace) -> Result<Outcome> {
         Ok(python) => python,
         Err(reason) => return Ok(Outcome::NotChecked(reason)),
     };
-    let tests = ["test", "--release", "-p", "smelt-cli", "--test", "cli", "python", "--", "--nocapture"];
+    let tests =
+        ["test", "--release", "-p", "smelt-cli", "--test", "cli", "--", "python", "openai", "--nocapture"];
     let status = workspace.cargo().args(tests).env("SMELT_PYTHON", python).status()?;
     Ok(Outcome::from_passed(status.success()))
 }

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
     BackendsArgs, BenchArgs, CompletionsArgs, ConvertArgs, DataArgs, DoctorArgs, EstimateArgs, FuseArgs,
-    GenerateArgs, InfoArgs, LogitsArgs, ReportArgs, TokenizerArgs, TrainArgs, VerifyArgs,
+    GenerateArgs, InfoArgs, LogitsArgs, ReportArgs, ServeArgs, TokenizerArgs, TrainArgs, VerifyArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -61,6 +61,8 @@ pub enum Command {
     Data(DataArgs),
     /// Complete a prompt
     Generate(GenerateArgs),
+    /// Serve models over HTTP as OpenAI does, with a page to chat on
+    Serve(Box<ServeArgs>),
     /// Learn a tokenizer; turn text into token ids and back
     Tokenizer(TokenizerArgs),
     /// Write an adapter in another format
@@ -88,6 +90,11 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether what it does is to be told line by line, as servers do.
+    pub fn logs(&self) -> bool {
+        matches!(self, Self::Serve(_))
+    }
+
     /// Whether the time that it takes is to be measured.
     pub fn is_profiled(&self) -> bool {
         matches!(self, Self::Train(args) if args.profile)

@@ -8,6 +8,7 @@ use smelt_data::DataError;
 use smelt_data::hub::HubError;
 use smelt_generate::GenerateError;
 use smelt_model::ModelError;
+use smelt_serve::ServeError;
 use smelt_text::TextError;
 use smelt_train::TrainError;
 
@@ -75,6 +76,9 @@ pub enum CliError {
     /// A prompt or a sampling option does not fit.
     #[error(transparent)]
     Generate(#[from] GenerateError),
+    /// The server cannot start.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
     /// A tensor of an input file is not what the command reads.
     #[error("tensor `{name}` has {found}, expected whole numbers of 0 or more in shape [batch, seq]")]
     BadTensor {

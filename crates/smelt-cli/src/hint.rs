@@ -11,6 +11,7 @@ use smelt_data::DataError;
 use smelt_data::hub::HubError;
 use smelt_generate::GenerateError;
 use smelt_model::ModelError;
+use smelt_serve::ServeError;
 use smelt_text::{TOKENIZER_FILE, TextError};
 use smelt_train::TrainError;
 
@@ -39,6 +40,9 @@ fn specific(error: &CliError) -> Option<String> {
             "continue it with `--resume auto`, keep it with another `--output`, or replace it with `--overwrite`"
         }
         CliError::NoBase { .. } => "give the base with `--model DIR`, and the adapter with `--adapter DIR`",
+        CliError::Serve(ServeError::Bind { .. }) => {
+            "choose another `--host` or `--port`; `--port 0` takes one that is free"
+        }
         CliError::NoRecords { .. } => "give the folder of a run that `smelt train` has trained",
         CliError::NoModel { .. } => "train one with `smelt train`, or give another `--model`",
         CliError::VocabularyTooSmall { tokenizer, .. } => {

@@ -59,7 +59,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let profile = cli.command.is_profiled().then(Profile::new);
-    logging::install(cli.global.verbose, profile.as_ref());
+    let server_level =
+        if cli.command.logs() && !cli.global.quiet { cli.global.verbose + 1 } else { cli.global.verbose };
+    logging::install(cli.global.verbose, server_level, profile.as_ref());
     let context = Context::new(&cli.global, profile);
     let outcome = set_threads(&cli.global).and_then(|()| commands::run(cli.command, &context));
     match outcome {

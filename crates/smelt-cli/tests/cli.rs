@@ -22,6 +22,8 @@ mod python;
 mod resume;
 #[path = "cli/runs.rs"]
 mod runs;
+#[path = "cli/serve.rs"]
+mod serve;
 #[allow(dead_code, reason = "written for the tests of smelt-data, which use all of it")]
 #[path = "../../smelt-data/tests/hub/server.rs"]
 mod server;

@@ -6,13 +6,15 @@
 
 mod against;
 mod folder;
+mod plot;
+mod serve;
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use rayon::prelude::*;
 use serde::Serialize;
 use smelt_backend::{Job, Kernels, Name, dispatch, matmul_flops_per_second};
@@ -36,12 +38,15 @@ const EXAMPLES: &str = "\
 Examples:
   smelt bench
   smelt bench --backend candle --json
-  smelt bench --model runs/mine --against results.jsonl";
+  smelt bench --model runs/mine --against results.jsonl
+  smelt bench serve --model runs/mine --plot serve.svg";
 
 /// Arguments of `smelt bench`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
+    #[command(subcommand)]
+    command: Option<BenchCommand>,
     /// Folder of a model: times loading it, its first token, a prompt and decoding, and nothing else
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
@@ -54,6 +59,12 @@ pub struct BenchArgs {
     /// Tokens to decode
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=200))]
     pub tokens: u32,
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchCommand {
+    /// Measure our own server under many clients at a time
+    Serve(Box<serve::BenchServeArgs>),
 }
 
 /// One measurement.
@@ -69,6 +80,9 @@ struct Measurement {
 }
 
 pub fn run(args: &BenchArgs, context: &Context) -> Result<(), CliError> {
+    if let Some(BenchCommand::Serve(args)) = &args.command {
+        return serve::run(args, context);
+    }
     let measurements = match &args.model {
         Some(folder) => {
             let folder = model_folder(&local_folder(folder, RepoKind::Model, context)?)?;

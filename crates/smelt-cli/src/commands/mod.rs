@@ -12,6 +12,7 @@ mod generate;
 mod info;
 mod logits;
 mod report;
+mod serve;
 mod tokenizer;
 mod train;
 mod verify;
@@ -28,6 +29,7 @@ pub use generate::GenerateArgs;
 pub use info::InfoArgs;
 pub use logits::LogitsArgs;
 pub use report::ReportArgs;
+pub use serve::ServeArgs;
 pub use tokenizer::TokenizerArgs;
 pub use train::TrainArgs;
 pub use verify::VerifyArgs;
@@ -45,6 +47,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
         Command::Train(args) => train::run(&args, context),
         Command::Data(args) => data::run(&args, context),
         Command::Generate(args) => generate::run(&args, context),
+        Command::Serve(args) => serve::run(&args, context),
         Command::Tokenizer(args) => tokenizer::run(&args, context),
         Command::Convert(args) => convert::run(&args, context),
         Command::Fuse(args) => fuse::run(&args, context),

@@ -12,6 +12,7 @@ use clap::Args;
 use serde_json::json;
 use smelt_model::weights::write_atomic;
 
+pub use self::chart::COLORS;
 use self::history::History;
 use crate::context::Context;
 use crate::error::CliError;

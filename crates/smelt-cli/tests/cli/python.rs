@@ -12,7 +12,7 @@ const PACKAGES: &str = "import torch, transformers, tokenizers, safetensors, pef
 
 #[test]
 fn transformers_peft_and_tensorboard_open_what_is_written() {
-    let Some(python) = python() else {
+    let Some(python) = python_with(PACKAGES) else {
         return println!(
             "skipped: no Python with peft and tensorboard; `cargo xtask check-python` makes one"
         );
@@ -42,11 +42,12 @@ fn transformers_peft_and_tensorboard_open_what_is_written() {
     println!("{said}");
 }
 
-fn python() -> Option<PathBuf> {
+/// A Python that can do the `imports`.
+pub fn python_with(imports: &str) -> Option<PathBuf> {
     let made = repository().join("target/check-python/bin/python");
     let named = std::env::var_os("SMELT_PYTHON").map(PathBuf::from);
     let has_packages = |python: &PathBuf| {
-        Command::new(python).args(["-c", PACKAGES]).output().is_ok_and(|output| output.status.success())
+        Command::new(python).args(["-c", imports]).output().is_ok_and(|output| output.status.success())
     };
     named.into_iter().chain([made, "python3".into()]).find(has_packages)
 }

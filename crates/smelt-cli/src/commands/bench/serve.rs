@@ -1,0 +1,297 @@
+//! `smelt bench serve`: many clients against our own server on loopback.
+//!
+//! What is measured is what a client sees: the server, HTTP and the clients share the machine with the engine.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Value, json};
+use smelt_serve::{ServeOptions, Server};
+
+use super::plot::{Panel, Series, draw};
+use crate::commands::serve::{EngineArgs, ModelArgs, Served, with_engine};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::table::{Align, render};
+
+const EXAMPLES: &str = "\
+Examples:
+  smelt bench serve
+  smelt bench serve --model ~/models/gpt2 --concurrency 1,8,32 --plot serve.svg";
+
+/// Arguments of `smelt bench serve`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct BenchServeArgs {
+    #[command(flatten)]
+    models: ModelArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Clients at a time, one measurement each
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,2,4,8,16", value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: Vec<u16>,
+    /// Requests of each client
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    requests: u32,
+    /// Tokens of each prompt
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    prompt_tokens: u32,
+    /// Tokens of each answer
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..))]
+    max_tokens: u32,
+    /// File to draw the figures into, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+}
+
+/// The figures of one number of clients.
+#[derive(Debug, Serialize)]
+pub struct Level {
+    clients: u16,
+    requests: usize,
+    tokens: usize,
+    seconds: f64,
+    tokens_per_second: f64,
+    /// Of the level with the fewest clients.
+    speedup: f64,
+    first_token_ms: Percentiles,
+    between_tokens_ms: Percentiles,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Percentiles {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+}
+
+pub fn run(args: &BenchServeArgs, context: &Context) -> Result<(), CliError> {
+    let served = Served::find(&args.models, context)?;
+    let vocab_size = served.vocab_size();
+    let backend = served.select(context)?;
+    let levels = with_engine(backend, &served, &args.engine, |engine| {
+        let models = served.for_server();
+        let server = Server::bind("127.0.0.1", 0, engine.handle.clone(), models, ServeOptions::default())?;
+        engine.load_first()?;
+        let (address, ended) = (server.address(), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            let stops = || engine.has_ended() || ended.load(Ordering::Relaxed) > 0;
+            scope.spawn(move || server.run(stops));
+            let levels = measure(args, address, vocab_size, context);
+            ended.store(1, Ordering::Relaxed);
+            levels
+        })
+    })?;
+    for level in &levels {
+        context.output.record(level)?;
+    }
+    context.output.line(&table(&levels))?;
+    let Some(path) = &args.plot else { return Ok(()) };
+    std::fs::write(path, picture(&levels)).map_err(|source| CliError::Io {
+        action: "write",
+        path: path.clone(),
+        source,
+    })?;
+    context.output.note(&format!("drawn into {}", path.display()));
+    Ok(())
+}
+
+fn measure(
+    args: &BenchServeArgs,
+    address: SocketAddr,
+    vocab_size: usize,
+    context: &Context,
+) -> Result<Vec<Level>, CliError> {
+    let clients = Clients {
+        args,
+        url: format!("http://{address}/v1/completions"),
+        vocab_size,
+        asked: AtomicUsize::new(0),
+    };
+    // Whatever is made at its first use is made now.
+    clients.level(1)?;
+    let mut levels: Vec<Level> = Vec::new();
+    for count in &args.concurrency {
+        if context.interrupt.requested() {
+            return Err(CliError::Interrupted { hint: None });
+        }
+        context.output.note(&format!("measuring {count} clients"));
+        let mut level = clients.level(*count)?;
+        let first = levels.first().map_or(level.tokens_per_second, |level| level.tokens_per_second);
+        level.speedup = level.tokens_per_second / first;
+        levels.push(level);
+    }
+    Ok(levels)
+}
+
+/// Who asks.
+struct Clients<'a> {
+    args: &'a BenchServeArgs,
+    url: String,
+    vocab_size: usize,
+    /// Requests so far: each has a prompt of its own.
+    asked: AtomicUsize,
+}
+
+/// What clients saw.
+#[derive(Debug, Default)]
+struct Seen {
+    tokens: usize,
+    first_ms: Vec<f64>,
+    between_ms: Vec<f64>,
+}
+
+impl Clients<'_> {
+    /// So many clients, each asking one thing after the other.
+    fn level(&self, clients: u16) -> Result<Level, CliError> {
+        let seen = Mutex::new(Seen::default());
+        let started = Instant::now();
+        thread::scope(|scope| {
+            let clients: Vec<_> = (0..clients).map(|_| scope.spawn(|| self.client(&seen))).collect();
+            clients
+                .into_iter()
+                .try_for_each(|client| client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })?;
+        let seconds = started.elapsed().as_secs_f64();
+        let Seen { tokens, first_ms, between_ms } = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(Level {
+            clients,
+            requests: first_ms.len(),
+            tokens,
+            seconds,
+            tokens_per_second: tokens as f64 / seconds,
+            speedup: 1.0,
+            first_token_ms: percentiles(first_ms),
+            between_tokens_ms: percentiles(between_ms),
+        })
+    }
+
+    fn client(&self, seen: &Mutex<Seen>) -> Result<(), CliError> {
+        let agent = ureq::Agent::new_with_defaults();
+        for _ in 0..self.args.requests {
+            let one = self.request(&agent).map_err(|error| CliError::Usage {
+                message: format!("the server refused a request: {error}"),
+                hint:
+                    "fewer clients, or a larger `--max-waiting`; a prompt and its answer must fit the context"
+                        .to_owned(),
+            })?;
+            let mut all = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            all.tokens += one.tokens;
+            all.first_ms.extend(one.first_ms);
+            all.between_ms.extend(one.between_ms);
+        }
+        Ok(())
+    }
+
+    fn request(&self, agent: &ureq::Agent) -> Result<Seen, ureq::Error> {
+        let number = self.asked.fetch_add(1, Ordering::Relaxed);
+        let id = |place: usize| (number * 104_729 + place * 7919) % self.vocab_size;
+        let prompt: Vec<usize> = (0..self.args.prompt_tokens as usize).map(id).collect();
+        let body = json!({
+            "prompt": prompt, "max_tokens": self.args.max_tokens, "temperature": 0, "ignore_eos": true, "stream": true,
+            // With them every token is told, whether it completes a character or not.
+            "logprobs": 0, "stream_options": { "include_usage": true },
+        });
+        let started = Instant::now();
+        let post = agent.post(&self.url).header("content-type", "application/json");
+        let answer = post.send(body.to_string())?;
+        let (mut seen, mut last) = (Seen::default(), None);
+        for line in BufReader::new(answer.into_body().into_reader()).lines() {
+            let line = line?;
+            let Some(event) = line.strip_prefix("data: {") else { continue };
+            let now = Instant::now();
+            if event.contains("\"choices\":[]") {
+                let event: Value = serde_json::from_str(&format!("{{{event}")).unwrap_or_default();
+                seen.tokens = event["usage"]["completion_tokens"].as_u64().unwrap_or(0) as usize;
+            } else if !event.contains("\"tokens\":[]") {
+                let milliseconds = |since: Instant| (now - since).as_secs_f64() * 1000.0;
+                match last {
+                    None => seen.first_ms.push(milliseconds(started)),
+                    Some(last) => seen.between_ms.push(milliseconds(last)),
+                }
+                last = Some(now);
+            }
+        }
+        Ok(seen)
+    }
+}
+
+/// By nearest rank; zeros of nothing.
+fn percentiles(mut values: Vec<f64>) -> Percentiles {
+    values.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        let rank = (values.len() as f64 * share).ceil() as usize;
+        values.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+    };
+    Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99) }
+}
+
+fn table(levels: &[Level]) -> String {
+    let right = Align::Right;
+    let columns = [
+        ("clients", right),
+        ("tokens/s", right),
+        ("speedup", right),
+        ("first token p50", right),
+        ("p90", right),
+        ("p99", right),
+        ("between tokens p50", right),
+        ("p90", right),
+        ("p99", right),
+    ];
+    let row = |level: &Level| {
+        let mut row = vec![
+            level.clients.to_string(),
+            format!("{:.1}", level.tokens_per_second),
+            format!("{:.2}x", level.speedup),
+        ];
+        for Percentiles { p50, p90, p99 } in [level.first_token_ms, level.between_tokens_ms] {
+            row.extend([p50, p90, p99].map(|value| format!("{value:.1} ms")));
+        }
+        row
+    };
+    render(&columns, &levels.iter().map(row).collect::<Vec<_>>())
+}
+
+fn picture(levels: &[Level]) -> String {
+    let series = |label: &'static str, value: &dyn Fn(&Level) -> f64| Series {
+        label,
+        points: levels.iter().map(|level| (f64::from(level.clients), value(level))).collect(),
+    };
+    let of = |figures: &dyn Fn(&Level) -> Percentiles| {
+        vec![
+            series("p50", &|level| figures(level).p50),
+            series("p90", &|level| figures(level).p90),
+            series("p99", &|level| figures(level).p99),
+        ]
+    };
+    draw(&[
+        Panel {
+            title: "tokens per second",
+            series: vec![series("all clients", &|level| level.tokens_per_second)],
+        },
+        Panel { title: "first token, ms", series: of(&|level| level.first_token_ms) },
+        Panel { title: "between tokens, ms", series: of(&|level| level.between_tokens_ms) },
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let Percentiles { p50, p90, p99 } = percentiles((1..=200).rev().map(f64::from).collect());
+        assert_eq!((p50, p90, p99), (100.0, 180.0, 198.0));
+        let one = percentiles(vec![7.0]);
+        assert_eq!((one.p50, one.p99), (7.0, 7.0));
+        assert_eq!(percentiles(Vec::new()).p99, 0.0);
+    }
+}

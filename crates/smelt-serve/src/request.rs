@@ -113,3 +113,85 @@ pub fn typed<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, ApiEr
         ApiError::invalid(&path, format!("{what}: {message}"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::chat::ChatRequest;
+    use crate::completions::CompletionRequest;
+    use crate::fields::GENERATION_FIELDS;
+
+    /// JSON of any shape.
+    fn anything() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[a-z{}\\[\\]\"]{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(key(), inner, 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn key() -> impl Strategy<Value = String> {
+        const NAMES: [&str; 14] = [
+            "messages",
+            "role",
+            "content",
+            "tools",
+            "type",
+            "function",
+            "name",
+            "parameters",
+            "tool_choice",
+            "prompt",
+            "logprobs",
+            "response_format",
+            "json_schema",
+            "schema",
+        ];
+        let known = NAMES.into_iter().chain(GENERATION_FIELDS).map(str::to_owned).collect::<Vec<_>>();
+        prop_oneof![4 => prop::sample::select(known), 1 => "[a-z_]{0,5}"]
+    }
+
+    proptest! {
+        #[test]
+        fn every_body_is_read_or_refused(fields in prop::collection::btree_map(key(), anything(), 0..6)) {
+            let body = Value::Object(fields.into_iter().collect()).to_string();
+            for refused in [parse::<ChatRequest>(body.as_bytes()).err(), parse::<CompletionRequest>(body.as_bytes()).err()] {
+                let told: Value = serde_json::from_str(&refused.map_or_else(|| "{}".to_owned(), |error| error.to_json())).unwrap();
+                prop_assert!(told.get("error").is_none_or(|error| error["message"].is_string()));
+            }
+        }
+
+        #[test]
+        fn no_field_is_ignored(name in "[a-z_]{1,12}") {
+            let known = [&GENERATION_FIELDS[..], &["messages", "tools", "logprobs", "store", "metadata"]].concat();
+            prop_assume!(!known.contains(&name.as_str()));
+            let mut body = json!({ "messages": [{ "role": "user", "content": "a" }] });
+            body[&name] = json!({ "odd": 1 });
+            prop_assert!(parse::<ChatRequest>(body.to_string().as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn every_shared_field_is_known_to_its_type() {
+        for name in GENERATION_FIELDS {
+            let fields = Map::from_iter([(name.to_owned(), json!({ "odd": [] }))]);
+            let said = typed::<crate::fields::GenerationFields>(fields).err().map(|error| error.to_json());
+            assert!(
+                said.is_none_or(|said| !said.contains("unknown_parameter") || said.contains(".odd")),
+                "{name}"
+            );
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::python::python_with;
 use crate::smelt::{Place, Ran};
@@ -29,6 +29,12 @@ impl Serving {
 
     fn url(&self) -> &str {
         self.ready["url"].as_str().unwrap()
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Value {
+        let post = ureq::post(format!("{}{path}", self.url())).header("content-type", "application/json");
+        let answer = post.header("authorization", "Bearer secret").send(body.to_string()).unwrap();
+        serde_json::from_str(&answer.into_body().read_to_string().unwrap()).unwrap()
     }
 
     /// Ends it as Ctrl-C does; returns what it wrote to stderr.
@@ -86,21 +92,10 @@ fn models_and_adapters_are_served_by_name_until_it_is_stopped() {
     let args =
         ["--model", "base", "--model", "again=base", "--adapter", "tuned=lora", "--model-memory", "1MiB"];
     let serving = Serving::start(&place, &args);
-    assert_eq!(serving.ready["models"], serde_json::json!(["base", "again", "tuned"]));
-    let agent = ureq::Agent::new_with_defaults();
+    assert_eq!(serving.ready["models"], json!(["base", "again", "tuned"]));
     for name in ["tuned", "base", "again", "tuned"] {
-        let body = serde_json::json!({ "model": name, "prompt": "for file", "max_tokens": 3 }).to_string();
-        let post = agent
-            .post(format!("{}/v1/completions", serving.url()))
-            .header("content-type", "application/json");
-        let text = post
-            .header("authorization", "Bearer secret")
-            .send(body)
-            .unwrap()
-            .into_body()
-            .read_to_string()
-            .unwrap();
-        let answer: Value = serde_json::from_str(&text).unwrap();
+        let body = json!({ "model": name, "prompt": "for file", "max_tokens": 3 });
+        let answer = serving.post("/v1/completions", &body);
         assert_eq!(answer["model"], name);
     }
     let log = serving.stop();
@@ -144,6 +139,54 @@ fn the_server_is_measured_by_number_of_clients() {
     assert!(picture.starts_with("<svg ") && picture.contains("between tokens, ms"), "{picture}");
     let table = place.done(&args).stdout;
     assert!(table.starts_with("clients  tokens/s") && table.lines().count() == 3, "{table}");
+}
+
+/// A model that has learned one call by heart writes it in the manner of its template, and the server tells it from text.
+#[test]
+fn a_model_that_has_learned_to_call_tools_calls_them() {
+    let place = place();
+    let tools = json!([{ "type": "function", "function": { "name": "weather", "parameters": { "type": "object" } } }]);
+    let call =
+        json!({ "type": "function", "function": { "name": "weather", "arguments": { "city": "Bern" } } });
+    let asked = |text: &str| json!({ "role": "user", "content": text });
+    let learned = [
+        json!({ "messages": [asked("weather?"), { "role": "assistant", "content": "", "tool_calls": [call] }], "tools": tools }),
+        json!({ "messages": [asked("hello"), { "role": "assistant", "content": "Hello there." }], "tools": tools }),
+    ];
+    let lines: String = learned.iter().cycle().take(8).map(|line| format!("{line}\n")).collect();
+    place.write("chats/train.jsonl", &lines);
+    let mut train =
+        vec!["train", "--model", "base", "--data", "chats", "--mask-prompt", "--output", "caller", "--quiet"];
+    train.extend([
+        "--max-steps",
+        "100",
+        "--warmup-steps",
+        "5",
+        "--batch-size",
+        "2",
+        "--learning-rate",
+        "5e-3",
+    ]);
+    train.extend(["--seq-length", "400"]);
+    place.done(&train);
+    let serving = Serving::start(&place, &["--model", "caller"]);
+    let answer = |text: &str| {
+        let body = json!({ "messages": [asked(text)], "tools": tools, "temperature": 0, "max_tokens": 80 });
+        serving.post("/v1/chat/completions", &body)["choices"][0].clone()
+    };
+    let called = answer("weather?");
+    let function = json!({ "name": "weather", "arguments": "{\"city\":\"Bern\"}" });
+    assert_eq!(called["message"]["tool_calls"][0]["function"], function, "{called}");
+    assert_eq!(
+        (&called["message"]["content"], &called["finish_reason"]),
+        (&Value::Null, &json!("tool_calls"))
+    );
+    let said = answer("hello");
+    assert_eq!(
+        (&said["message"]["content"], &said["finish_reason"]),
+        (&json!("Hello there."), &json!("stop"))
+    );
+    serving.stop();
 }
 
 #[test]

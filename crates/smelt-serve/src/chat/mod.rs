@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
-use self::request::ChatRequest;
+pub use self::request::ChatRequest;
 use crate::answer::Answer;
 use crate::app::SharedApp;
 use crate::error::ApiError;

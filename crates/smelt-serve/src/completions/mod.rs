@@ -9,7 +9,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use tokio::task::spawn_blocking;
 
-use self::request::{CompletionRequest, Prepared};
+pub use self::request::CompletionRequest;
+use self::request::Prepared;
 use self::response::Texts;
 use crate::answer::Answer;
 use crate::app::SharedApp;

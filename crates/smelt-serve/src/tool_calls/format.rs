@@ -47,7 +47,7 @@ impl CallFormat {
     pub fn forced_prefix(self) -> &'static str {
         match self {
             Self::Hermes => "<tool_call>\n",
-            Self::Mistral => "[TOOL_CALLS] ",
+            Self::Mistral => "[TOOL_CALLS] [",
             Self::Llama | Self::Forced => "",
         }
     }

@@ -131,6 +131,23 @@ fn a_client_that_does_not_read_holds_nobody_up() {
 }
 
 #[test]
+fn a_client_that_never_reads_is_left() {
+    let limits = Limits { write_time: Duration::from_millis(200), ..Limits::default() };
+    let server = Running::with(limited(limits), EngineOptions::default());
+    // More than the buffers of a connection hold.
+    let much = json!({ "prompt": "a", "max_tokens": 900, "ignore_eos": true, "stream": true, "n": 16, "logprobs": 20 });
+    let silent = begin(server.address, PATH, &much);
+    let log = || get(server.address, "/metrics").body;
+    let started = Instant::now();
+    while !log().contains("path=\"/v1/completions\"") {
+        assert!(started.elapsed() < Duration::from_secs(30), "the connection stays");
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(server.is_idle_within(SOON));
+    drop(silent);
+}
+
+#[test]
 fn an_answer_that_takes_too_long_is_an_error() {
     let limits = Limits { request_time: Duration::ZERO, ..Limits::default() };
     let server = Running::with(limited(limits), EngineOptions::default());

@@ -25,7 +25,8 @@ fn requests() -> usize {
 
 #[test]
 fn every_accepted_request_is_answered_or_refused() {
-    let engine = EngineOptions { max_running: 16, max_waiting: 40, ..EngineOptions::default() };
+    let engine =
+        EngineOptions { max_running: 16, max_waiting: 40, prefix_bytes: 8 << 20, ..EngineOptions::default() };
     let server = Running::with(ServeOptions::default(), engine);
     let (left, answered, total) = (AtomicUsize::new(requests()), AtomicUsize::new(0), requests());
     let started = Instant::now();

@@ -58,6 +58,10 @@ fn draw_panel(panel: &Panel, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Resul
         .x_desc("clients")
         .x_labels(6)
         .y_labels(6)
+        .x_label_formatter(&|clients| format!("{clients:.0}"))
+        .y_label_formatter(&|value| {
+            if highest < 10.0 { format!("{value:.1}") } else { format!("{value:.0}") }
+        })
         .label_style(("sans-serif", 12))
         .draw()?;
     for (series, (red, green, blue)) in panel.series.iter().zip(COLORS) {

@@ -14,7 +14,7 @@ use tungstenite::{Message, WebSocket};
 /// Names under which Chromium is installed; `SMELT_CHROMIUM` goes before them.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A browser with one page.
 pub struct Browser {

@@ -5,14 +5,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use smelt_generate::engine::EngineOptions;
+use smelt_generate::engine::{EngineOptions, EngineStatistics};
 use smelt_serve::{Limits, ServeOptions};
 
 use crate::client::{begin, get, open, post, read, request, send};
 use crate::setup::Running;
 
 const PATH: &str = "/v1/completions";
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
+
+fn wait(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < 3 * SOON, "never: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
 
 fn limited(limits: Limits) -> ServeOptions {
     ServeOptions { limits, ..ServeOptions::default() }
@@ -110,9 +118,7 @@ fn a_client_that_leaves_ends_its_request() {
         let endless =
             json!({ "prompt": "a", "max_tokens": 900, "ignore_eos": true, "stream": stream, "n": 8 });
         let client = begin(server.address, PATH, &endless);
-        while server.handle.statistics().running == 0 {
-            thread::sleep(Duration::from_millis(1));
-        }
+        wait("it runs", || server.handle.statistics().running > 0);
         drop(client);
         assert!(server.is_idle_within(SOON));
         assert!(server.handle.statistics().cancelled > before, "stream: {stream}");
@@ -137,12 +143,8 @@ fn a_client_that_never_reads_is_left() {
     // More than the buffers of a connection hold.
     let much = json!({ "prompt": "a", "max_tokens": 900, "ignore_eos": true, "stream": true, "n": 16, "logprobs": 20 });
     let silent = begin(server.address, PATH, &much);
-    let log = || get(server.address, "/metrics").body;
-    let started = Instant::now();
-    while !log().contains("path=\"/v1/completions\"") {
-        assert!(started.elapsed() < Duration::from_secs(30), "the connection stays");
-        thread::sleep(Duration::from_millis(50));
-    }
+    let counted = "path=\"/v1/completions\"";
+    wait("the connection is ended", || get(server.address, "/metrics").body.contains(counted));
     assert!(server.is_idle_within(SOON));
     drop(silent);
 }
@@ -167,9 +169,8 @@ fn a_shutdown_finishes_what_runs() {
             &json!({ "prompt": "a", "max_tokens": 200, "ignore_eos": true, "stream": stream, "seed": 1 }),
         ));
     }
-    while server.handle.statistics().running < 2 {
-        thread::sleep(Duration::from_millis(1));
-    }
+    let begun = |counts: EngineStatistics| counts.running as u64 + counts.finished;
+    wait("both have begun", || begun(server.handle.statistics()) >= 2);
     server.stop();
     let answers: Vec<_> = streams.into_iter().map(|stream| read(stream).unwrap()).collect();
     assert_eq!(answers[0].events().last().unwrap()["choices"][0]["finish_reason"], "length");

@@ -18,7 +18,7 @@ use smelt_text::{BpeTraining, ChatTemplate, Tokenizer, train_byte_level_bpe};
 /// Tokens that the models hold.
 pub const CONTEXT: usize = 1024;
 
-/// Names of the models; the second has other weights.
+/// Names of the models; the second is larger, and slow enough to be stopped.
 pub const NAMES: [&str; 2] = ["nano", "other/nano"];
 
 /// A server, its engine, and their threads.
@@ -37,13 +37,13 @@ impl Running {
 
     pub fn with(options: ServeOptions, engine: EngineOptions) -> Self {
         let tokenizer = Arc::new(tokenizer());
-        let config = Arc::new(config(&tokenizer));
-        let model = |name: &str| EngineModel {
-            name: name.to_owned(),
+        let configs = [(32, 2), (256, 8)]
+            .map(|(hidden_size, layers)| Arc::new(config(&tokenizer, hidden_size, layers)));
+        let model = |(name, config): (&str, &Arc<ModelConfig>)| EngineModel {
             tokenizer: Some(tokenizer.clone()),
             ..EngineModel::without_text(name, config.clone())
         };
-        let (handle, inbox) = engine_channel(NAMES.map(model).to_vec(), engine);
+        let (handle, inbox) = engine_channel(NAMES.into_iter().zip(&configs).map(model).collect(), engine);
         let served = ServedModel {
             tokenizer: tokenizer.clone(),
             template: ChatTemplate::default_chat(),
@@ -56,7 +56,7 @@ impl Running {
         let (address, stop) = (server.address(), Arc::new(AtomicBool::new(false)));
         let stops = stop.clone();
         let threads = vec![
-            thread::spawn(move || dispatch("cpu".parse().unwrap(), EngineJob { inbox, config })),
+            thread::spawn(move || dispatch("cpu".parse().unwrap(), EngineJob { inbox, configs })),
             thread::spawn(move || server.run(|| stops.load(Ordering::Relaxed))),
         ];
         Self { address, handle, tokenizer, stop, threads }
@@ -100,16 +100,16 @@ impl Drop for Running {
 
 struct EngineJob {
     inbox: Inbox,
-    config: Arc<ModelConfig>,
+    configs: [Arc<ModelConfig>; NAMES.len()],
 }
 
 impl Job for EngineJob {
     type Output = ();
 
     fn run<B: Kernels>(self, device: B::Device) {
-        let Self { inbox, config } = self;
+        let Self { inbox, configs } = self;
         let load = |index: usize, device: &B::Device| -> Result<LoadedModel<B>, LoadError> {
-            Ok(LoadedModel { decoder: Decoder::init(&config, index as u64, device), draft: None })
+            Ok(LoadedModel { decoder: Decoder::init(&configs[index], index as u64, device), draft: None })
         };
         Engine::<B, _>::new(inbox, load, device).run();
     }
@@ -121,10 +121,10 @@ fn tokenizer() -> Tokenizer {
     train_byte_level_bpe(texts, &BpeTraining { vocab_size: 320, ..BpeTraining::default() }).unwrap()
 }
 
-fn config(tokenizer: &Tokenizer) -> ModelConfig {
+fn config(tokenizer: &Tokenizer, hidden_size: usize, layers: usize) -> ModelConfig {
     let config = json!({
-        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 32, "intermediate_size": 64,
-        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-5,
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": hidden_size, "intermediate_size": 2 * hidden_size,
+        "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": false, "initializer_range": 0.5,
         "max_position_embeddings": CONTEXT, "vocab_size": tokenizer.vocab_size(),
     });

@@ -57,14 +57,14 @@ fn every_accepted_request_is_answered_or_refused() {
         }
     });
     assert!(server.is_idle_within(Duration::from_secs(20)), "{:?}", server.handle.statistics());
-    assert!(answered.load(Ordering::Relaxed) > total / 4);
+    assert!(answered.load(Ordering::Relaxed) > total / 20);
     let counts = server.handle.statistics();
     assert!(counts.cancelled > 0 && counts.finished > 0, "{counts:?}");
     let answer = post(server.address, "/v1/completions", &json!({ "prompt": "a", "max_tokens": 3 }));
     assert_eq!(answer.json()["usage"]["completion_tokens"], 3);
 }
 
-/// One request of a kind that chance chooses; whether it was answered with what was asked for.
+/// One request of a kind that chance chooses; whether it was answered with what was asked for, and not refused.
 fn act(address: SocketAddr, random: &mut StdRng) -> bool {
     let chat = "/v1/chat/completions";
     match random.random_range(0..10) {
@@ -117,7 +117,7 @@ fn act(address: SocketAddr, random: &mut StdRng) -> bool {
             body.truncate(body.floor_char_boundary(random.random_range(0..body.len())));
             let answer = post_text(address, chat, &body);
             assert_eq!((answer.status, &answer.error()["code"]), (400, &json!("invalid_json")));
-            true
+            false
         }
         // Is too long.
         8 => {
@@ -127,7 +127,7 @@ fn act(address: SocketAddr, random: &mut StdRng) -> bool {
                 &json!({ "messages": [{ "role": "user", "content": "moon ".repeat(2000) }] }),
             );
             assert_eq!((answer.status, &answer.error()["code"]), (400, &json!("context_length_exceeded")));
-            true
+            false
         }
         // Breaks off in the middle of a request, or is no HTTP at all.
         _ => {

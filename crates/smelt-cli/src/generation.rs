@@ -4,22 +4,23 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use smelt_backend::{Job, Kernels, Name, dispatch, memory};
-use smelt_generate::{GenerateOptions, GenerateReport, SamplingOptions};
-use smelt_model::ModelConfig;
-use smelt_model::estimate::{InferenceShape, inference};
-use smelt_text::Tokenizer;
+use serde_json::Value;
+use smelt_backend::{Name, memory};
+use smelt_generate::engine::{CompletionOptions, DraftSource, EngineOptions, Speculation};
+use smelt_generate::grammar::{Grammar, GrammarCompiler};
+use smelt_generate::{SamplingOptions, StopReason};
+use smelt_model::CacheBits;
 
-use crate::continuation::Continuation;
+use crate::engine::{Answer, with_engine};
 use crate::error::CliError;
-use crate::memory_plan::held_bytes;
 use crate::model_source::ModelSource;
+use crate::text_model::TextModel;
 
-/// Prompt positions that run at a time.
-const PREFILL_POSITIONS: usize = 512;
+/// Memory for prompts that are kept for later ones.
+const PREFIX_BYTES: u64 = 1 << 30;
 
 /// What to generate.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct TextRequest {
     /// Model folder, or folder of a run.
     pub model: PathBuf,
@@ -33,6 +34,57 @@ pub struct TextRequest {
     pub sampling: SamplingOptions,
     /// Texts that end the generation; they are not handed out.
     pub stop: Vec<String>,
+    /// The text is JSON that fits this schema.
+    pub json_schema: Option<Value>,
+    /// How the model runs.
+    pub decoding: DecodingOptions,
+}
+
+/// How a model runs: none of these changes what is drawn but for the rounding of `kv_bits`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DecodingOptions {
+    /// Keys and values are rounded to this.
+    pub kv_bits: Option<CacheBits>,
+    /// Folder of a smaller model with the same tokenizer, which guesses tokens ahead.
+    pub draft_model: Option<PathBuf>,
+    /// Tokens are guessed from what the text has already.
+    pub prompt_lookup: bool,
+    /// Most tokens of a guess.
+    pub draft_tokens: usize,
+    /// File in which prompts that were read are kept for the next run.
+    pub prompt_cache: Option<PathBuf>,
+}
+
+impl DecodingOptions {
+    /// The model that `path` and `adapter` name, with what these options ask of it.
+    ///
+    /// # Errors
+    /// [`CliError`] if a file is missing or damaged.
+    pub fn open(&self, path: &std::path::Path, adapter: Option<&std::path::Path>) -> Result<TextModel, CliError> {
+        let source = ModelSource::find(path, adapter)?;
+        let mut model = TextModel::read(path.display().to_string(), source)?;
+        if let Some(folder) = &self.draft_model {
+            model = model.with_draft(folder)?;
+        }
+        model.prompt_cache.clone_from(&self.prompt_cache);
+        Ok(model)
+    }
+
+    /// The engine for up to `running` requests at a time, whose memory was found to be there.
+    pub fn engine(&self, running: usize, keeps_prefixes: bool) -> EngineOptions {
+        let source = if self.draft_model.is_some() { DraftSource::Model } else { DraftSource::PromptLookup };
+        let guesses = self.draft_model.is_some() || self.prompt_lookup;
+        let keeps_prefixes = keeps_prefixes || self.prompt_cache.is_some();
+        EngineOptions {
+            max_running: running,
+            max_waiting: usize::MAX,
+            cache_bytes: u64::MAX,
+            prefix_bytes: if keeps_prefixes { PREFIX_BYTES } else { 0 },
+            kv_bits: self.kv_bits,
+            speculation: guesses.then_some(Speculation { tokens: self.draft_tokens, source }),
+            ..EngineOptions::default()
+        }
+    }
 }
 
 /// What was generated, and how fast.
@@ -40,23 +92,60 @@ pub struct TextRequest {
 pub struct TextReport {
     /// The text, without the prompt.
     pub text: String,
-    /// Tokens, seconds, and why it ended.
-    #[serde(flatten)]
-    pub report: GenerateReport,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Of these, the ones that were kept from earlier.
+    pub cached_tokens: usize,
+    /// Tokens handed out.
+    pub generated_tokens: usize,
+    /// Until the first logits.
+    pub prompt_seconds: f64,
+    /// From then on.
+    pub generation_seconds: f64,
     /// Prompt tokens per second.
     pub prompt_tokens_per_second: f64,
     /// Tokens per second after the first.
     pub generation_tokens_per_second: f64,
+    /// Of the tokens that were guessed ahead, the share that was right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft_acceptance: Option<f64>,
     /// Largest resident memory of the process so far, where the system tells.
     pub peak_memory_bytes: Option<u64>,
+    /// Why it ended.
+    pub stop_reason: StopReason,
+}
+
+impl TextReport {
+    /// The report on an answer that is over.
+    pub fn new(answer: Answer) -> Self {
+        let stop_reason = answer.stop_reason();
+        let Answer { text, prompt, end, generated_tokens, .. } = answer;
+        let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+        let [prompt_seconds, generation_seconds] =
+            end.as_ref().map_or([0.0; 2], |end| [end.prompt_seconds, end.generation_seconds]);
+        let drafted = end.filter(|end| end.drafted_tokens > 0);
+        Self {
+            text,
+            prompt_tokens: prompt.tokens,
+            cached_tokens: prompt.cached_tokens,
+            generated_tokens,
+            prompt_seconds,
+            generation_seconds,
+            prompt_tokens_per_second: rate(prompt.tokens - prompt.cached_tokens, prompt_seconds),
+            generation_tokens_per_second: rate(generated_tokens.saturating_sub(1), generation_seconds),
+            draft_acceptance: drafted.map(|end| end.accepted_tokens as f64 / end.drafted_tokens as f64),
+            peak_memory_bytes: memory::process_peak_bytes(),
+            stop_reason,
+        }
+    }
 }
 
 /// A request whose files were found and whose prompt was tokenized.
 #[derive(Debug)]
 pub struct Generation {
-    source: ModelSource,
-    config: ModelConfig,
-    continuation: Continuation,
+    model: TextModel,
+    prompt: Vec<u32>,
+    request: TextRequest,
 }
 
 impl Generation {
@@ -66,38 +155,15 @@ impl Generation {
     /// [`CliError`] if a file is missing or damaged, or there is no token to begin a text with.
     pub fn prepare(request: &TextRequest) -> Result<Self, CliError> {
         request.sampling.validate()?;
-        let source = ModelSource::find(&request.model, request.adapter.as_deref())?;
-        let config = source.config()?;
-        let folder = source.tokenizer_folder();
-        let tokenizer = Tokenizer::from_folder(folder)?;
-        let prompt = match &request.prompt {
-            Some(text) => tokenizer.encode_with_special_tokens(text)?,
-            None => vec![start_of_text(&config, &tokenizer).ok_or_else(|| CliError::Usage {
-                message: format!("the tokenizer in `{}` has no token that begins a text", folder.display()),
-                hint: "give a `--prompt`".to_owned(),
-            })?],
-        };
-        let options = GenerateOptions {
-            max_tokens: request.max_tokens,
-            stop_tokens: stop_tokens(&config, &tokenizer),
-            sampling: request.sampling.clone(),
-        };
-        let continuation = Continuation { tokenizer, prompt, options, stop: request.stop.clone() };
-        Ok(Self { source, config, continuation })
+        let model = request.decoding.open(&request.model, request.adapter.as_deref())?;
+        let prompt = model.prompt(request.prompt.as_deref())?;
+        Ok(Self { model, prompt, request: request.clone() })
     }
 
     /// Memory that the generation will take at its peak, by estimate.
     pub fn required_bytes(&self) -> u64 {
-        let Continuation { prompt, options, .. } = &self.continuation;
-        let tokens = prompt.len().saturating_add(options.max_tokens);
-        let shape = InferenceShape {
-            batch_size: 1,
-            prompt_length: prompt.len().min(PREFILL_POSITIONS),
-            capacity: tokens.min(self.config.decoder.context_length()),
-            kv_bits: None,
-            weights_bytes: held_bytes(&self.source.base, None),
-        };
-        inference(&self.config.decoder, shape).peak_bytes
+        let tokens = self.prompt.len().saturating_add(self.request.max_tokens);
+        self.model.required_bytes(1, tokens, self.request.decoding.kv_bits)
     }
 
     /// Generates on `backend`; text goes to `on_text` as soon as it is certain, until that breaks.
@@ -107,44 +173,36 @@ impl Generation {
     pub fn run(
         &self,
         backend: Name,
-        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+        on_text: &mut (dyn FnMut(&str) -> ControlFlow<()> + Send),
     ) -> Result<TextReport, CliError> {
-        dispatch(backend, GenerationJob { generation: self, on_text })
+        let options = completion(&self.model, &self.request)?;
+        let engine = self.request.decoding.engine(1, false);
+        let answer = with_engine(backend, std::slice::from_ref(&self.model), engine, |engine| {
+            engine.ask(self.prompt.clone(), options, on_text)
+        })?;
+        Ok(TextReport::new(answer))
     }
 }
 
-/// Where no text is given to continue: the token that ends one begins the next in training.
-pub fn start_of_text(config: &ModelConfig, tokenizer: &Tokenizer) -> Option<u32> {
-    let begins = config.raw.get("bos_token_id").and_then(serde_json::Value::as_u64);
-    let begins = begins.and_then(|id| u32::try_from(id).ok());
-    begins.or(tokenizer.end_of_text())
-}
-
-/// The tokens that end a text.
-pub fn stop_tokens(config: &ModelConfig, tokenizer: &Tokenizer) -> Vec<u32> {
-    let mut stop_tokens = config.eos_token_ids();
-    stop_tokens.extend(tokenizer.end_of_text());
-    stop_tokens
-}
-
-struct GenerationJob<'a> {
-    generation: &'a Generation,
-    on_text: &'a mut dyn FnMut(&str) -> ControlFlow<()>,
-}
-
-impl Job for GenerationJob<'_> {
-    type Output = Result<TextReport, CliError>;
-
-    fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
-        let Generation { source, continuation, .. } = self.generation;
-        let (config, model) = source.load::<B>(&device)?;
-        let (text, report) = continuation.run(&model, &config, self.on_text, &device)?;
-        Ok(TextReport {
-            text,
-            prompt_tokens_per_second: report.prompt_tokens_per_second(),
-            generation_tokens_per_second: report.generation_tokens_per_second(),
-            peak_memory_bytes: memory::process_peak_bytes(),
-            report,
-        })
-    }
+/// What `request` asks of the engine.
+///
+/// # Errors
+/// [`CliError::Generate`] for a schema that cannot be followed.
+pub fn completion(model: &TextModel, request: &TextRequest) -> Result<CompletionOptions, CliError> {
+    let constraint = match &request.json_schema {
+        Some(schema) => {
+            let compiler = GrammarCompiler::new(&model.tokenizer, &model.stop_tokens)?;
+            Some(compiler.compile(&Grammar::json_schema(schema))?)
+        }
+        None => None,
+    };
+    Ok(CompletionOptions {
+        max_tokens: request.max_tokens,
+        stop_tokens: model.stop_tokens.clone(),
+        stop: request.stop.clone(),
+        sampling: request.sampling.clone(),
+        constraint,
+        logprobs: None,
+        prompt_logprobs: None,
+    })
 }

@@ -9,6 +9,7 @@ pub mod config;
 mod context;
 mod continuation;
 mod dataset;
+mod engine;
 mod error;
 mod folders;
 mod generation;
@@ -30,6 +31,7 @@ mod run_start;
 mod samples;
 mod table;
 mod terminal;
+mod text_model;
 mod token_ids;
 mod training;
 

@@ -12,7 +12,7 @@ use smelt_train::Sample;
 use crate::config::RunConfig;
 use crate::continuation::Continuation;
 use crate::error::CliError;
-use crate::generation::{start_of_text, stop_tokens};
+use crate::text_model::{start_of_text, stop_tokens};
 use crate::quickstart;
 
 /// The prompts of a run, tokenized, and when they are continued.

@@ -2,7 +2,7 @@
 //!
 //! The engine has the main thread, which owns the models; the server has one of its own.
 
-mod engine;
+mod engine_args;
 mod models;
 
 use std::time::Duration;
@@ -11,9 +11,10 @@ use clap::Args;
 use serde::Serialize;
 use smelt_serve::{Limits, ServeOptions, Server};
 
-pub use self::engine::{EngineArgs, with_engine};
+pub use self::engine_args::EngineArgs;
 pub use self::models::{ModelArgs, Served};
 use crate::context::Context;
+use crate::engine::with_engine;
 use crate::error::CliError;
 use crate::quantity::ByteSize;
 
@@ -78,7 +79,7 @@ pub fn run(args: &ServeArgs, context: &Context) -> Result<(), CliError> {
     let options = options(args)?;
     let served = Served::find(&args.models, context)?;
     let backend = served.select(context)?;
-    with_engine(backend, &served, &args.engine, |engine| {
+    with_engine(backend, served.models(), args.engine.options()?, |engine| {
         let handle = engine.handle.clone();
         let server = Server::bind(&args.host, args.port, handle, served.for_server(), options)?;
         engine.load_first()?;

@@ -16,8 +16,9 @@ use serde_json::{Value, json};
 use smelt_serve::{ServeOptions, Server};
 
 use super::plot::{Panel, Series, draw};
-use crate::commands::serve::{EngineArgs, ModelArgs, Served, with_engine};
+use crate::commands::serve::{EngineArgs, ModelArgs, Served};
 use crate::context::Context;
+use crate::engine::with_engine;
 use crate::error::CliError;
 use crate::table::{Align, render};
 
@@ -74,9 +75,9 @@ struct Percentiles {
 
 pub fn run(args: &BenchServeArgs, context: &Context) -> Result<(), CliError> {
     let served = Served::find(&args.models, context)?;
-    let vocab_size = served.vocab_size();
+    let vocab_size = served.models()[0].config.decoder.vocab_size;
     let backend = served.select(context)?;
-    let levels = with_engine(backend, &served, &args.engine, |engine| {
+    let levels = with_engine(backend, served.models(), args.engine.options()?, |engine| {
         let models = served.for_server();
         let server = Server::bind("127.0.0.1", 0, engine.handle.clone(), models, ServeOptions::default())?;
         engine.load_first()?;

@@ -3,33 +3,21 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use clap::Args;
-use serde_json::Value;
 use smelt_backend::Name;
 use smelt_data::hub::RepoKind;
-use smelt_generate::engine::EngineModel;
-use smelt_model::estimate::{InferenceShape, inference};
-use smelt_model::{CONFIG_FILE, ModelConfig};
+use smelt_model::CONFIG_FILE;
 use smelt_serve::ServedModel;
-use smelt_text::{ChatTemplate, Tokenizer};
 
 use crate::config::BackendSection;
 use crate::context::Context;
 use crate::error::CliError;
-use crate::generation::stop_tokens;
 use crate::hub::local_folder;
-use crate::memory_plan::held_bytes;
 use crate::model_source::ModelSource;
 use crate::quickstart;
-
-/// Tokens that end a turn in the families' chat templates.
-const END_OF_TURN: [&str; 5] = ["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>"];
-
-/// What Hugging Face folders say about generation beside `config.json`.
-const GENERATION_CONFIG_FILE: &str = "generation_config.json";
+use crate::text_model::TextModel;
 
 /// Which models to serve.
 #[derive(Debug, Args)]
@@ -45,19 +33,9 @@ pub struct ModelArgs {
 /// The models in the order in which they were given, adapters last.
 #[derive(Debug)]
 pub struct Served {
-    entries: Vec<Entry>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    name: String,
-    source: ModelSource,
-    config: Arc<ModelConfig>,
-    tokenizer: Arc<Tokenizer>,
-    template: ChatTemplate,
-    stop_tokens: Vec<u32>,
-    parent: Option<String>,
-    created: u64,
+    models: Vec<TextModel>,
+    /// Of each the name of the model whose adapter it is.
+    parents: Vec<Option<String>>,
 }
 
 impl Served {
@@ -66,14 +44,14 @@ impl Served {
     /// # Errors
     /// [`CliError`] if a file is missing or damaged, or two models have one name.
     pub fn find(args: &ModelArgs, context: &Context) -> Result<Self, CliError> {
-        let mut entries = Vec::new();
+        let mut models = Vec::new();
         for argument in &args.model {
             let (name, path) = named(argument);
             let folder = local_folder(&path, RepoKind::Model, context)?;
             let source = ModelSource::find(&folder, None)?;
-            entries.push(Entry::read(name.unwrap_or_else(|| name_of(&path)), source, None)?);
+            models.push(TextModel::read(name.unwrap_or_else(|| name_of(&path)), source)?);
         }
-        let models = entries.len();
+        let mut parents = vec![None; models.len()];
         for argument in &args.adapter {
             let (Some(name), path) = named(argument) else {
                 return Err(CliError::Usage {
@@ -81,16 +59,17 @@ impl Served {
                     hint: format!("write `--adapter NAME={argument}`"),
                 });
             };
-            let (parent, source) = adapted(&entries[..models], &path)?;
-            entries.push(Entry::read(name, source, Some(parent))?);
+            let (parent, source) = adapted(&models[..args.model.len()], &path)?;
+            models.push(TextModel::read(name, source)?);
+            parents.push(Some(parent));
         }
         let mut names = BTreeSet::new();
-        match entries.iter().find(|entry| !names.insert(entry.name.as_str())) {
-            Some(entry) => Err(CliError::Usage {
-                message: format!("two models are called `{}`", entry.name),
+        match models.iter().find(|model| !names.insert(model.name.as_str())) {
+            Some(model) => Err(CliError::Usage {
+                message: format!("two models are called `{}`", model.name),
                 hint: "give them names: `--model NAME=DIR`".to_owned(),
             }),
-            None => Ok(Self { entries }),
+            None => Ok(Self { models, parents }),
         }
     }
 
@@ -99,84 +78,38 @@ impl Served {
     /// # Errors
     /// [`CliError::Backend`].
     pub fn select(&self, context: &Context) -> Result<Name, CliError> {
-        let needed = self.entries.iter().map(Entry::required_bytes).max();
+        let needed = self.models.iter().map(|model| model.required_bytes(1, usize::MAX, None)).max();
         Ok(context.select(&BackendSection::default(), needed)?.name)
     }
 
-    /// Ids that the first one knows.
-    pub fn vocab_size(&self) -> usize {
-        self.entries.first().map_or(1, |entry| entry.config.decoder.vocab_size)
+    /// The models.
+    pub fn models(&self) -> &[TextModel] {
+        &self.models
     }
 
     /// Their names.
     pub fn names(&self) -> Vec<&str> {
-        self.entries.iter().map(|entry| entry.name.as_str()).collect()
-    }
-
-    /// The files of one.
-    pub fn source(&self, index: usize) -> &ModelSource {
-        &self.entries[index].source
-    }
-
-    /// What the engine is told of them.
-    pub fn for_engine(&self) -> Vec<EngineModel> {
-        let model = |entry: &Entry| EngineModel {
-            name: entry.name.clone(),
-            tokenizer: Some(entry.tokenizer.clone()),
-            config: entry.config.clone(),
-            draft: None,
-            prefix_file: None,
-            weights_bytes: held_bytes(&entry.source.base, None).unwrap_or(0),
-        };
-        self.entries.iter().map(model).collect()
+        self.models.iter().map(|model| model.name.as_str()).collect()
     }
 
     /// What the server is told of them.
     pub fn for_server(&self) -> Vec<ServedModel> {
-        let model = |entry: &Entry| ServedModel {
-            tokenizer: entry.tokenizer.clone(),
-            template: entry.template.clone(),
-            stop_tokens: entry.stop_tokens.clone(),
-            parent: entry.parent.clone(),
-            created: entry.created,
+        let model = |(model, parent): (&TextModel, &Option<String>)| ServedModel {
+            tokenizer: model.tokenizer.clone(),
+            template: model.template.clone(),
+            stop_tokens: model.stop_tokens.clone(),
+            parent: parent.clone(),
+            created: created(&model.source.base),
         };
-        self.entries.iter().map(model).collect()
+        self.models.iter().zip(&self.parents).map(model).collect()
     }
 }
 
-impl Entry {
-    fn read(name: String, source: ModelSource, parent: Option<String>) -> Result<Self, CliError> {
-        let config = source.config()?;
-        let folder = source.tokenizer_folder();
-        let tokenizer = Tokenizer::from_folder(folder)?;
-        let template = ChatTemplate::from_folder(folder, Some(&tokenizer))?;
-        let mut ends: BTreeSet<u32> = stop_tokens(&config, &tokenizer).into_iter().collect();
-        ends.extend(END_OF_TURN.iter().filter_map(|token| tokenizer.token_to_id(token)));
-        ends.extend(of_generation_config(&source.base)?);
-        let written = fs::metadata(source.base.join(CONFIG_FILE)).and_then(|file| file.modified()).ok();
-        let created = written.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        Ok(Self {
-            name,
-            config: Arc::new(config),
-            tokenizer: Arc::new(tokenizer),
-            template,
-            stop_tokens: ends.into_iter().collect(),
-            parent,
-            created: created.map_or(0, |since| since.as_secs()),
-            source,
-        })
-    }
-
-    fn required_bytes(&self) -> u64 {
-        let shape = InferenceShape {
-            batch_size: 1,
-            prompt_length: 512,
-            capacity: self.config.decoder.context_length(),
-            weights_bytes: held_bytes(&self.source.base, None),
-            kv_bits: None,
-        };
-        inference(&self.config.decoder, shape).peak_bytes
-    }
+/// Seconds from 1970 to when the model in `folder` was written.
+fn created(folder: &Path) -> u64 {
+    let written = fs::metadata(folder.join(CONFIG_FILE)).and_then(|file| file.modified()).ok();
+    let since = written.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// `NAME=DIR` in its parts; a path that is there may have any characters.
@@ -199,12 +132,12 @@ fn name_of(path: &Path) -> String {
 }
 
 /// The base of the adapter in `path`, one of `models`, and both together.
-fn adapted(models: &[Entry], path: &Path) -> Result<(String, ModelSource), CliError> {
+fn adapted(models: &[TextModel], path: &Path) -> Result<(String, ModelSource), CliError> {
     let base = match (models, ModelSource::find(path, None)) {
         ([only], _) => only,
         (_, Ok(found)) => {
-            let same = |entry: &&Entry| {
-                fs::canonicalize(&entry.source.base).ok() == fs::canonicalize(&found.base).ok()
+            let same = |model: &&TextModel| {
+                fs::canonicalize(&model.source.base).ok() == fs::canonicalize(&found.base).ok()
             };
             models.iter().find(same).ok_or_else(|| CliError::Usage {
                 message: format!("the base of the adapter `{}` is none of the models", path.display()),
@@ -214,16 +147,4 @@ fn adapted(models: &[Entry], path: &Path) -> Result<(String, ModelSource), CliEr
         (_, Err(error)) => return Err(error),
     };
     Ok((base.name.clone(), ModelSource::find(&base.source.base, Some(path))?))
-}
-
-/// `eos_token_id` of `generation_config.json`, where chat models list more than in `config.json`.
-fn of_generation_config(folder: &Path) -> Result<Vec<u32>, CliError> {
-    let path = folder.join(GENERATION_CONFIG_FILE);
-    let Ok(text) = fs::read(&path) else { return Ok(Vec::new()) };
-    let config: Value = serde_json::from_slice(&text).map_err(|source| CliError::Json { path, source })?;
-    let ids = match &config["eos_token_id"] {
-        Value::Array(ids) => ids.clone(),
-        id => vec![id.clone()],
-    };
-    Ok(ids.iter().filter_map(Value::as_u64).filter_map(|id| u32::try_from(id).ok()).collect())
 }

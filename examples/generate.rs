@@ -14,7 +14,6 @@ use smelt_cli::{Generation, SamplingOptions, TextRequest, select_backend};
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let request = TextRequest {
-        adapter: None,
         model: args.next().ok_or("usage: generate FOLDER [PROMPT]")?.into(),
         prompt: args.next(),
         max_tokens: 100,
@@ -24,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             seed: 1,
             ..SamplingOptions::default()
         },
-        stop: Vec::new(),
+        ..TextRequest::default()
     };
     let generation = Generation::prepare(&request)?;
     let backend = select_backend(&BackendSection::default(), Some(generation.required_bytes()))?;

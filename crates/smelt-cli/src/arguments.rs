@@ -5,8 +5,9 @@
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    BackendsArgs, BenchArgs, CompletionsArgs, ConvertArgs, DataArgs, DoctorArgs, EstimateArgs, FuseArgs,
-    GenerateArgs, InfoArgs, LogitsArgs, ReportArgs, ServeArgs, TokenizerArgs, TrainArgs, VerifyArgs,
+    BackendsArgs, BenchArgs, ChatArgs, CompletionsArgs, ConvertArgs, DataArgs, DoctorArgs, EstimateArgs,
+    FuseArgs, GenerateArgs, InfoArgs, LogitsArgs, ReportArgs, ServeArgs, TokenizerArgs, TrainArgs,
+    VerifyArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -59,8 +60,10 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Download or prepare what to train on, and look into what was prepared
     Data(DataArgs),
-    /// Complete a prompt
-    Generate(GenerateArgs),
+    /// Complete a prompt, a file of prompts, or what is typed
+    Generate(Box<GenerateArgs>),
+    /// Talk with a model
+    Chat(Box<ChatArgs>),
     /// Serve models over HTTP as OpenAI does, with a page to chat on
     Serve(Box<ServeArgs>),
     /// Learn a tokenizer; turn text into token ids and back

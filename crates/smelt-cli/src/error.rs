@@ -166,6 +166,32 @@ pub enum CliError {
         /// Out of how many.
         total: usize,
     },
+    /// A line of a file is no prompt.
+    #[error("line {line} of `{}`: {reason}", path.display())]
+    BadPrompt {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What was expected, or found.
+        reason: String,
+    },
+    /// Some prompts of a file could not be completed; their lines of the output say why.
+    #[error("{failed} of {total} prompts could not be completed, `{}` says why", path.display())]
+    PromptsFailed {
+        /// How many.
+        failed: usize,
+        /// Out of how many.
+        total: usize,
+        /// The output.
+        path: PathBuf,
+    },
+    /// What is typed cannot be read.
+    #[error("cannot read what is typed")]
+    Terminal {
+        /// What the system said.
+        source: rustyline::error::ReadlineError,
+    },
     /// Ctrl-C.
     #[error("stopped by Ctrl-C")]
     Interrupted {

@@ -1,14 +1,13 @@
 //! From a prompt to streamed text: finds and loads what continues it.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
 use smelt_backend::{Name, memory};
 use smelt_generate::engine::{CompletionOptions, DraftSource, EngineOptions, Speculation};
-use smelt_generate::grammar::{Grammar, GrammarCompiler};
-use smelt_generate::{SamplingOptions, StopReason};
+use smelt_generate::{Grammar, GrammarCompiler, SamplingOptions, StopReason};
 use smelt_model::CacheBits;
 
 use crate::engine::{Answer, with_engine};
@@ -60,7 +59,7 @@ impl DecodingOptions {
     ///
     /// # Errors
     /// [`CliError`] if a file is missing or damaged.
-    pub fn open(&self, path: &std::path::Path, adapter: Option<&std::path::Path>) -> Result<TextModel, CliError> {
+    pub fn open(&self, path: &Path, adapter: Option<&Path>) -> Result<TextModel, CliError> {
         let source = ModelSource::find(path, adapter)?;
         let mut model = TextModel::read(path.display().to_string(), source)?;
         if let Some(folder) = &self.draft_model {

@@ -33,6 +33,11 @@ impl Interrupt {
         output.note("stopping cleanly; Ctrl-C again stops at once");
     }
 
+    /// Whether Ctrl-C was pressed, which is forgotten: it stopped a part of the work, and the command goes on.
+    pub fn take(&self) -> bool {
+        self.requested.swap(false, Ordering::SeqCst)
+    }
+
     /// Whether Ctrl-C was pressed.
     pub fn requested(&self) -> bool {
         self.requested.load(Ordering::SeqCst)

@@ -12,8 +12,8 @@ use smelt_train::Sample;
 use crate::config::RunConfig;
 use crate::continuation::Continuation;
 use crate::error::CliError;
-use crate::text_model::{start_of_text, stop_tokens};
 use crate::quickstart;
+use crate::text_model::{start_of_text, stop_tokens};
 
 /// The prompts of a run, tokenized, and when they are continued.
 pub struct Samples {

@@ -90,7 +90,9 @@ impl TextModel {
         if own != other || Tokenizer::from_folder(&folder)?.json() != self.tokenizer.json() {
             return Err(CliError::Usage {
                 message: format!("the draft model `{}` has another vocabulary", folder.display()),
-                hint: format!("a draft model shares the tokenizer of the model ({own} tokens, found {other})"),
+                hint: format!(
+                    "a draft model shares the tokenizer of the model ({own} tokens, found {other})"
+                ),
             });
         }
         self.draft = Some(DraftModel { folder, config: Arc::new(config) });
@@ -104,13 +106,15 @@ impl TextModel {
     pub fn prompt(&self, text: Option<&str>) -> Result<Vec<u32>, CliError> {
         match text {
             Some(text) => Ok(self.tokenizer.encode_with_special_tokens(text)?),
-            None => Ok(vec![start_of_text(&self.config, &self.tokenizer).ok_or_else(|| CliError::Usage {
-                message: format!(
-                    "the tokenizer in `{}` has no token that begins a text",
-                    self.source.tokenizer_folder().display()
-                ),
-                hint: "give a `--prompt`".to_owned(),
-            })?]),
+            None => {
+                Ok(vec![start_of_text(&self.config, &self.tokenizer).ok_or_else(|| CliError::Usage {
+                    message: format!(
+                        "the tokenizer in `{}` has no token that begins a text",
+                        self.source.tokenizer_folder().display()
+                    ),
+                    hint: "give a `--prompt`".to_owned(),
+                })?])
+            }
         }
     }
 
@@ -149,7 +153,8 @@ impl TextModel {
     fn prefix_file(&self, path: PathBuf) -> Result<PrefixFile, CliError> {
         let mut fingerprint = Checkpoint::open(&self.source.base)?.fingerprint()?;
         if let Some(adapter) = &self.source.adapter {
-            let written = fs::metadata(adapter.join(ADAPTER_WEIGHTS_FILE)).and_then(|file| file.modified()).ok();
+            let written =
+                fs::metadata(adapter.join(ADAPTER_WEIGHTS_FILE)).and_then(|file| file.modified()).ok();
             let written = written.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
             fingerprint += &format!("+{}@{}", adapter.display(), written.as_nanos());
         }

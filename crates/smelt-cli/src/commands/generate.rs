@@ -1,66 +1,77 @@
-//! `smelt generate`: completes a prompt.
+//! `smelt generate`: completes a prompt, the lines of a file, or what is typed.
+
+mod batch;
+mod beams;
+mod flags;
+mod interactive;
 
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde::Serialize;
-use smelt_data::hub::RepoKind;
-use smelt_generate::{GenerateReport, SamplingOptions};
 
+pub use self::flags::{ModelFlags, SamplingFlags};
+pub use self::interactive::show;
 use crate::config::BackendSection;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::generation::{Generation, TextReport, TextRequest};
-use crate::hub::local_folder;
 use crate::quantity::bytes;
-use crate::quickstart;
 
 const EXAMPLES: &str = "\
 Examples:
   smelt generate --prompt '#!/usr/bin/env bash'
   smelt generate --model ~/models/gpt2 --prompt 'The moon is' --max-tokens 50 --temperature 0
-  head -5 script.sh | smelt generate --prompt - --seed 7";
+  head -5 script.sh | smelt generate --prompt - --seed 7
+  smelt generate --model ~/models/qwen --prompts questions.jsonl --output answers.jsonl
+  smelt generate --model ~/models/qwen --prompt 'A person:' --json-schema person.json";
 
 /// Arguments of `smelt generate`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct GenerateArgs {
-    /// Model folder, folder of a run, or hub id
-    #[arg(long, value_name = "DIR", default_value = quickstart::OUTPUT)]
-    pub model: PathBuf,
-    /// Folder of an adapter, or of the run that trained it
-    #[arg(long, value_name = "DIR")]
-    pub adapter: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelFlags,
     /// Text to complete, or `-` to read it from stdin [default: the start of a text]
     #[arg(long, value_name = "TEXT")]
-    pub prompt: Option<String>,
+    prompt: Option<String>,
+    /// Complete what is typed, line by line
+    #[arg(long, conflicts_with_all = ["prompt", "prompts"])]
+    interactive: bool,
+    /// JSON lines with a `prompt` or `messages` each
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt", requires = "output")]
+    prompts: Option<PathBuf>,
+    /// File for the completions of `--prompts`, in their order; what it has already is not done again
+    #[arg(long, value_name = "FILE", requires = "prompts")]
+    output: Option<PathBuf>,
+    /// Prompts of `--prompts` that run at a time
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    batch_size: u16,
+    /// Begin `--output` anew
+    #[arg(long, requires = "prompts")]
+    overwrite: bool,
     /// Most tokens to generate
     #[arg(long, value_name = "N", default_value_t = 200)]
-    pub max_tokens: usize,
-    /// Randomness; 0 always takes the likeliest token
-    #[arg(long, value_name = "X", default_value_t = 0.8, allow_negative_numbers = true)]
-    pub temperature: f64,
-    /// Keep the likeliest tokens that together have this probability
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub top_p: Option<f64>,
-    /// Keep this many of the likeliest tokens
-    #[arg(long, value_name = "N")]
-    pub top_k: Option<usize>,
-    /// Keep tokens at least this probable, relative to the likeliest
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub min_p: Option<f64>,
-    /// Makes tokens that were seen less likely; above 1
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub repetition_penalty: Option<f64>,
-    /// End at this text; may be given several times
-    #[arg(long, value_name = "TEXT")]
-    pub stop: Vec<String>,
-    /// Seed of the sampling [default: another one each time]
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
+    max_tokens: usize,
+    #[command(flatten)]
+    sampling: SamplingFlags,
+    /// Follow this many sequences and take the likeliest, without randomness
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), conflicts_with_all = ["interactive", "prompts", "best_of", "json_schema"])]
+    num_beams: Option<u16>,
+    /// With `--num-beams`: above 0 favours long sequences
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 1.0,
+        allow_negative_numbers = true,
+        requires = "num_beams"
+    )]
+    length_penalty: f64,
+    /// Draw this many texts and take the likeliest
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), conflicts_with_all = ["interactive", "prompts"])]
+    best_of: Option<u16>,
 }
 
 /// What `--json` prints.
@@ -73,8 +84,25 @@ struct Record<'a> {
 }
 
 pub fn run(args: &GenerateArgs, context: &Context) -> Result<(), CliError> {
-    let request = request(args, context)?;
-    let generation = Generation::prepare(&request)?;
+    let request = args.model.request(&args.sampling, args.max_tokens, context)?;
+    request.sampling.validate()?;
+    if let (Some(prompts), Some(output)) = (&args.prompts, &args.output) {
+        let files = batch::Files { prompts, output, overwrite: args.overwrite };
+        return batch::run(&request, &files, args.batch_size.into(), context);
+    }
+    if args.interactive {
+        return interactive::run(&request, context);
+    }
+    let request = TextRequest { prompt: prompt(args)?, ..request };
+    match (args.num_beams, args.best_of) {
+        (Some(beams), _) => beams::run(&request, beams.into(), args.length_penalty, context),
+        (None, Some(texts)) => beams::best_of(&request, texts.into(), context),
+        (None, None) => single(&request, context),
+    }
+}
+
+fn single(request: &TextRequest, context: &Context) -> Result<(), CliError> {
+    let generation = Generation::prepare(request)?;
     let selection = context.select(&BackendSection::default(), Some(generation.required_bytes()))?;
     let mut closed = None;
     let report = generation.run(selection.name, &mut |text| {
@@ -89,13 +117,19 @@ pub fn run(args: &GenerateArgs, context: &Context) -> Result<(), CliError> {
         return Err(error);
     }
     context.output.line("")?;
-    let seed = request.sampling.seed;
-    context.output.record(&Record { prompt: request.prompt.as_deref(), seed, report: &report })?;
-    context.output.note(&summary(&report, seed));
+    finish(request, &report, context)?;
     if context.interrupt.requested() { Err(CliError::Interrupted { hint: None }) } else { Ok(()) }
 }
 
-fn request(args: &GenerateArgs, context: &Context) -> Result<TextRequest, CliError> {
+/// The record of a text, and the line on its speed.
+fn finish(request: &TextRequest, report: &TextReport, context: &Context) -> Result<(), CliError> {
+    let seed = request.sampling.seed;
+    context.output.record(&Record { prompt: request.prompt.as_deref(), seed, report })?;
+    context.output.note(&format!("{}; seed {seed}", summary(report)));
+    Ok(())
+}
+
+fn prompt(args: &GenerateArgs) -> Result<Option<String>, CliError> {
     let prompt = match args.prompt.as_deref() {
         Some("-") => Some(io::read_to_string(io::stdin()).map_err(|source| CliError::Io {
             action: "read",
@@ -104,37 +138,21 @@ fn request(args: &GenerateArgs, context: &Context) -> Result<TextRequest, CliErr
         })?),
         prompt => prompt.map(str::to_owned),
     };
-    Ok(TextRequest {
-        model: local_folder(&args.model, RepoKind::Model, context)?,
-        adapter: args.adapter.clone(),
-        prompt: prompt.filter(|text| !text.is_empty()),
-        max_tokens: args.max_tokens,
-        sampling: SamplingOptions {
-            temperature: args.temperature,
-            top_k: args.top_k,
-            top_p: args.top_p,
-            min_p: args.min_p,
-            repetition_penalty: args.repetition_penalty,
-            seed: args.seed.unwrap_or_else(seed_of_the_moment),
-            ..SamplingOptions::default()
-        },
-        stop: args.stop.clone(),
-    })
+    Ok(prompt.filter(|text| !text.is_empty()))
 }
 
-/// Another seed at each call, short enough to be typed again.
-fn seed_of_the_moment() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::from(since.subsec_nanos()) % 1_000_000
-}
-
-fn summary(report: &TextReport, seed: u64) -> String {
-    let GenerateReport { prompt_tokens, generated_tokens, .. } = report.report;
+/// How fast a text was, and what memory it took.
+pub fn summary(report: &TextReport) -> String {
+    let TextReport { prompt_tokens, cached_tokens, generated_tokens, .. } = *report;
+    let kept = if cached_tokens > 0 { format!(" ({cached_tokens} kept)") } else { String::new() };
+    let acceptance = report.draft_acceptance;
+    let guesses =
+        acceptance.map_or(String::new(), |share| format!(", {:.0} % of guesses right", 100.0 * share));
     let memory =
         report.peak_memory_bytes.map_or(String::new(), |peak| format!("; peak memory {}", bytes(peak)));
     format!(
-        "prompt: {prompt_tokens} tokens, {:.1} tokens/s; generation: {generated_tokens} tokens, {:.1} tokens/s{memory}; \
-         seed {seed}",
+        "prompt: {prompt_tokens} tokens{kept}, {:.1} tokens/s; generation: {generated_tokens} tokens, \
+         {:.1} tokens/s{guesses}{memory}",
         report.prompt_tokens_per_second, report.generation_tokens_per_second
     )
 }

@@ -2,6 +2,7 @@
 
 mod backends;
 mod bench;
+mod chat;
 mod completions;
 mod convert;
 mod data;
@@ -19,6 +20,7 @@ mod verify;
 
 pub use backends::BackendsArgs;
 pub use bench::BenchArgs;
+pub use chat::ChatArgs;
 pub use completions::CompletionsArgs;
 pub use convert::ConvertArgs;
 pub use data::DataArgs;
@@ -47,6 +49,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
         Command::Train(args) => train::run(&args, context),
         Command::Data(args) => data::run(&args, context),
         Command::Generate(args) => generate::run(&args, context),
+        Command::Chat(args) => chat::run(&args, context),
         Command::Serve(args) => serve::run(&args, context),
         Command::Tokenizer(args) => tokenizer::run(&args, context),
         Command::Convert(args) => convert::run(&args, context),

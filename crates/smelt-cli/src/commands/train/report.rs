@@ -309,11 +309,10 @@ fn sample(summary: &TrainSummary, config: &RunConfig) -> Result<String, CliError
     let prompt = default_prompt(config).map(str::to_owned);
     let request = TextRequest {
         model: summary.checkpoint.clone().map_or_else(|| summary.run.clone(), deployed),
-        adapter: None,
         prompt: prompt.clone(),
         max_tokens: SAMPLE_TOKENS,
         sampling: sampling(config),
-        stop: Vec::new(),
+        ..TextRequest::default()
     };
     let generation = Generation::prepare(&request)?;
     let backend = select_backend(&config.backend, Some(generation.required_bytes()))?;

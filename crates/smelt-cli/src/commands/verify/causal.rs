@@ -8,7 +8,9 @@ use smelt_backend::{Job, Kernels, float_tensor, int_tensor, scalar, to_host};
 use smelt_generate::engine::{CompletionOptions, EngineOptions, complete_all};
 use smelt_generate::{GenerateOptions, SamplingOptions, generate};
 use smelt_model::weights::{Checkpoint, LoadOptions, load_weights};
-use smelt_model::{Decoder, ForwardInput, ModelConfig, load};
+use smelt_model::{
+    CacheOptions, Decoder, Extension, ForwardInput, KvCache, ModelConfig, RopeScaling, RotaryConfig, load,
+};
 
 use super::checks::Checks;
 use super::golden::Golden;
@@ -216,12 +218,45 @@ impl<B: Kernels> Causal<'_, B> {
         let (prompts, expected) = (self.golden.ids("batch.prompt_ids")?, self.golden.ids("batch.ids")?);
         let mask = self.golden.ids("batch.attention_mask")?;
         let unpadded = |row| prompts.row(row)[kept(mask.row(row))].to_vec();
-        let options = || CompletionOptions { max_tokens: expected.shape[1], ..Default::default() };
-        let prompts = (0..prompts.shape[0]).map(|row| (unpadded(row), options())).collect();
-        let engine = EngineOptions::default();
-        let found = complete_all(&self.model, &self.config, prompts, engine, &self.device)?;
+        let prompts: Vec<Vec<u32>> = (0..prompts.shape[0]).map(unpadded).collect();
+        let found = match self.config.decoder.rotary().iter().any(grows_with_the_batch) {
+            true => self.greedy_in_step(&prompts, expected.shape[1]),
+            false => {
+                let options = || CompletionOptions { max_tokens: expected.shape[1], ..Default::default() };
+                let prompts = prompts.into_iter().map(|prompt| (prompt, options())).collect();
+                complete_all(&self.model, &self.config, prompts, EngineOptions::default(), &self.device)?
+            }
+        };
         self.checks.equal("batch", &found.concat(), &expected.values);
         Ok(())
+    }
+
+    /// The likeliest tokens of prompts that go step by step together, with the frequencies of the longest, as
+    /// transformers runs a batch.
+    fn greedy_in_step(&self, prompts: &[Vec<u32>], count: usize) -> Vec<Vec<u32>> {
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or_default();
+        let options = CacheOptions::new(longest + count);
+        let cache = |_: &Vec<u32>| KvCache::new(self.model.config(), options, &self.device);
+        let mut caches: Vec<_> = prompts.iter().map(cache).collect();
+        let mut new = prompts.to_vec();
+        let mut found = vec![Vec::new(); prompts.len()];
+        for step in 0..count {
+            let sequences = caches.iter_mut().zip(&new);
+            let mut sequences: Vec<_> = sequences
+                .map(|(cache, ids)| Extension { ids, cache, known_length: longest + step })
+                .collect();
+            let logits = to_host(self.model.row_logits(self.model.extend(&mut sequences, &self.device)));
+            let rows: Vec<&[f32]> = logits.chunks(self.config.decoder.vocab_size).collect();
+            let mut end = 0;
+            for (found, new) in found.iter_mut().zip(&mut new) {
+                end += new.len();
+                let row = rows[end - 1];
+                let best = (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or_default();
+                found.push(best as u32);
+                *new = vec![best as u32];
+            }
+        }
+        found
     }
 
     pub fn hidden(&self, ids: &TokenIds, mask: Option<&TokenIds>, positions: Option<&[u32]>) -> Tensor<B, 3> {
@@ -304,6 +339,11 @@ fn is_known(name: &str) -> bool {
 
 fn is_length(name: &str) -> bool {
     name.strip_prefix("len").is_some_and(|length| length.parse::<usize>().is_ok())
+}
+
+/// transformers takes the longest sequence of a batch for the frequencies of all.
+fn grows_with_the_batch(rotary: &RotaryConfig) -> bool {
+    matches!(rotary.scaling, RopeScaling::Dynamic { .. })
 }
 
 #[cfg(test)]

@@ -169,7 +169,9 @@ fn parsed(line: &str, path: &Path, number: usize, model: &TextModel) -> Result<L
                 .map_err(CliError::from)
         }
         _ => {
-            return Err(bad("expected a `prompt`, which is text, or `messages`, which are a list".to_owned()));
+            return Err(
+                bad("expected a `prompt`, which is text, or `messages`, which are a list".to_owned()),
+            );
         }
     };
     Ok(Line { prompt: prompt.map_err(|error| bad(error.to_string()))?, object })

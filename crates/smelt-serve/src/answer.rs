@@ -1,15 +1,16 @@
 //! The answer to a request for text, while it comes in: its choices, its counts, its line in the log.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use smelt_generate::TokenLogprobs;
-use smelt_generate::engine::{CompletionOptions, Event, PromptReport, Work};
+use smelt_generate::engine::{CompletionOptions, Event, PromptReport};
 
 use crate::app::SharedApp;
 use crate::choice::{Calls, Choice, Delta};
 use crate::error::ApiError;
-use crate::generation::{Generation, Part};
+use crate::generation::{Generation, Part, Wanted};
 use crate::identifier::{identifier, now_seconds};
 use crate::log::{Figures, timings};
 use crate::spelling::Spelling;
@@ -20,10 +21,14 @@ use crate::usage::Usage;
 pub struct Question {
     /// Index of the model.
     pub model: usize,
-    /// Prompts and how each is continued; equal prompts stand together, `choices_per_prompt` of them.
-    pub parts: Vec<(Vec<u32>, CompletionOptions)>,
-    /// Choices of each prompt.
+    /// What is continued.
+    pub prompts: Vec<Arc<[u32]>>,
+    /// How.
+    pub options: CompletionOptions,
+    /// Choices of each prompt, with seeds one after the other.
     pub choices_per_prompt: usize,
+    /// That of each prompt's first choice.
+    pub first_seed: u64,
     /// How calls are looked for.
     pub calls: Option<Calls>,
     /// For whom, as the request says.
@@ -73,12 +78,17 @@ impl Answer {
         prefix: &str,
         figures: Figures,
     ) -> Result<Self, ApiError> {
-        let Question { model, parts, choices_per_prompt, calls, user } = question;
+        let Question { model, prompts, options, choices_per_prompt, first_seed, calls, user } = question;
         figures.begin(&app.handle.models()[model].name, user.as_deref());
+        let options = Arc::new(options);
+        let part = |prompt: &Arc<[u32]>, choice: usize| {
+            let wanted = Wanted::Text(options.clone(), first_seed.wrapping_add(choice as u64));
+            Part { prompt: prompt.clone(), wanted }
+        };
+        let parts_of = |prompt| (0..choices_per_prompt).map(move |choice| part(prompt, choice));
+        let parts: Vec<Part> = prompts.iter().flat_map(parts_of).collect();
         let choices = parts.iter().map(|_| Choice::new(calls)).collect();
-        let part = |(prompt, options)| Part { prompt, work: Work::Complete(Box::new(options)) };
         let deadline = Instant::now() + app.options.limits.request_time;
-        let parts = parts.into_iter().map(part).collect();
         let generation = Generation::start(&app.handle, model, parts, deadline)?;
         let mut answer = Self {
             id: identifier(prefix),

@@ -8,12 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use smelt_generate::engine::{Event, Work};
+use smelt_generate::engine::Event;
 use tokio::task::spawn_blocking;
 
 use crate::app::SharedApp;
 use crate::error::ApiError;
-use crate::generation::{Generation, Part};
+use crate::generation::{Generation, Part, Wanted};
 use crate::log::Figures;
 use crate::request::{ApiJson, ApiRequest, refuse, typed};
 use crate::tokens::Prompts;
@@ -61,7 +61,7 @@ pub async fn embeddings(
         let model = asked.model(model.as_deref())?;
         let inputs = input.split("input")?;
         let part = |(param, input): &(String, crate::tokens::Prompt)| {
-            Ok(Part { prompt: input.tokens(model, param)?, work: Work::Embed })
+            Ok(Part { prompt: input.tokens(model, param)?.into(), wanted: Wanted::Embedding })
         };
         let parts = inputs.iter().map(part).collect::<Result<Vec<Part>, ApiError>>()?;
         Ok::<_, ApiError>((model.index, parts))

@@ -118,14 +118,14 @@ impl GenerationFields {
             let why = "streams are not obfuscated";
             return Err(ApiError::unsupported("stream_options.include_obfuscation", why));
         }
-        self.sampling(0)?.validate().map_err(ApiError::from)
+        self.sampling()?.validate().map_err(ApiError::from)
     }
 
-    /// How tokens are drawn, by the generator that starts at `seed`.
+    /// How tokens are drawn, by a generator whose seed is not told.
     ///
     /// # Errors
     /// [`ApiError`] naming the field.
-    pub fn sampling(&self, seed: u64) -> Result<SamplingOptions, ApiError> {
+    pub fn sampling(&self) -> Result<SamplingOptions, ApiError> {
         let top_k = match self.top_k {
             // All of them, as vLLM has it.
             None | Some(-1 | 0) => None,
@@ -144,7 +144,6 @@ impl GenerationFields {
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
             logit_bias: self.logit_bias()?,
-            seed,
             ..SamplingOptions::default()
         })
     }

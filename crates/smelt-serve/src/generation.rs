@@ -4,10 +4,11 @@
 //! refused for its length. Dropping it cancels what runs.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smelt_generate::GenerateError;
-use smelt_generate::engine::{EngineHandle, Event, Request, Ticket, Work};
+use smelt_generate::engine::{CompletionOptions, EngineHandle, Event, Request, Ticket, Work};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout_at};
 
@@ -17,11 +18,33 @@ const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(20);
 /// How long the engine may take to say that the time of a request is over.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// One part: a prompt and what is wanted of it.
+/// One part: a prompt and what is wanted of it. Parts share what they have in common: a request can ask for many.
 #[derive(Debug)]
 pub struct Part {
-    pub prompt: Vec<u32>,
-    pub work: Work,
+    pub prompt: Arc<[u32]>,
+    pub wanted: Wanted,
+}
+
+/// What is wanted of a prompt.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// Tokens that continue it, drawn by the generator that starts at this seed.
+    Text(Arc<CompletionOptions>, u64),
+    /// Its vector.
+    Embedding,
+}
+
+impl Wanted {
+    fn work(&self) -> Work {
+        match self {
+            Self::Embedding => Work::Embed,
+            Self::Text(options, seed) => {
+                let mut options = CompletionOptions::clone(options);
+                options.sampling.seed = *seed;
+                Work::Complete(Box::new(options))
+            }
+        }
+    }
 }
 
 /// Parts that run and wait.
@@ -151,8 +174,8 @@ impl Generation {
         let index = *index;
         let request = Request {
             model: self.model,
-            prompt: part.prompt.clone(),
-            work: part.work.clone(),
+            prompt: part.prompt.to_vec(),
+            work: part.wanted.work(),
             deadline: Some(self.deadline),
             // A client that is gone hears nothing.
             on_event: Box::new(move |event| drop(sender.send((index, event)))),

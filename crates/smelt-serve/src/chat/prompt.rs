@@ -28,20 +28,14 @@ pub fn question(app: &App, request: &ChatRequest) -> Result<Question, ApiError> 
     model.check(&prompt, "messages")?;
     let shape = tools.shape().unwrap_or_else(|| request.shape.clone());
     let options = options(app, request, model, &shape)?;
-    let choices = request.generation.n.unwrap_or(1);
-    let first_seed = request.generation.first_seed();
-    let mut parts = Vec::with_capacity(choices);
-    for seed in (0..choices as u64).map(|choice| first_seed.wrapping_add(choice)) {
-        let sampling = request.generation.sampling(seed)?;
-        parts.push((prompt.clone(), CompletionOptions { sampling, ..options.clone() }));
-    }
-    let user = request.generation.user.clone();
     Ok(Question {
         model: model.index,
-        parts,
-        choices_per_prompt: choices,
+        prompts: vec![prompt.into()],
+        options,
+        choices_per_prompt: request.generation.n.unwrap_or(1),
+        first_seed: request.generation.first_seed(),
         calls: tools.calls(request, model),
-        user,
+        user: request.generation.user.clone(),
     })
 }
 
@@ -152,6 +146,7 @@ fn options(
         max_tokens: request.max_tokens().unwrap_or(app.options.default_max_tokens),
         stop_tokens,
         stop: fields.stops(),
+        sampling: fields.sampling()?,
         logprobs,
         ..CompletionOptions::default()
     };

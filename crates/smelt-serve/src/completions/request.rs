@@ -1,5 +1,7 @@
 //! The body of `/v1/completions`, and what the engine is asked for it.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use smelt_generate::engine::CompletionOptions;
@@ -19,6 +21,8 @@ const REFUSED: [(&str, &str); 1] =
 /// As OpenAI has it.
 const DEFAULT_MAX_TOKENS: usize = 16;
 const MOST_TRIED: usize = 128;
+/// Choices that a request may ask for, of all its prompts.
+const MOST_PARTS: usize = 4096;
 
 /// Prompts to continue.
 #[derive(Debug)]
@@ -55,7 +59,7 @@ impl ApiRequest for CompletionRequest {
 pub struct Prepared {
     pub question: Question,
     /// Texts and tokens of the prompts.
-    pub prompts: Vec<(String, Vec<u32>)>,
+    pub prompts: Vec<(String, Arc<[u32]>)>,
 }
 
 impl CompletionRequest {
@@ -111,31 +115,35 @@ impl CompletionRequest {
             max_tokens: self.generation.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS),
             stop_tokens: self.generation.stop_tokens(&model.served.stop_tokens),
             stop: self.generation.stops(),
+            sampling: self.generation.sampling()?,
             logprobs,
             prompt_logprobs: self.fields.logprobs.filter(|_| echo),
             ..CompletionOptions::default()
         };
         let options = constrain(app, options, &self.shape, model)?;
-        let first_seed = self.generation.first_seed();
-        let (mut prompts, mut parts) = (Vec::new(), Vec::new());
+        let mut prompts = Vec::new();
         for (param, prompt) in self.fields.prompt.clone().split("prompt")? {
             let tokens = prompt.tokens(model, &param)?;
-            for choice in 0..self.tried() as u64 {
-                let sampling = self.generation.sampling(first_seed.wrapping_add(choice))?;
-                parts.push((tokens.clone(), CompletionOptions { sampling, ..options.clone() }));
-            }
             let text = match prompt {
                 Prompt::Text(text) => text,
                 Prompt::Ids(_) if !echo => String::new(),
                 Prompt::Ids(ids) => model.served.tokenizer.decode(&ids)?,
             };
-            prompts.push((text, tokens));
+            prompts.push((text, Arc::from(tokens)));
         }
-        let user = self.generation.user.clone();
-        let choices_per_prompt = self.tried();
-        Ok(Prepared {
-            question: Question { model: model.index, parts, choices_per_prompt, calls: None, user },
-            prompts,
-        })
+        if prompts.len() * self.tried() > MOST_PARTS {
+            let message = format!("prompts times choices are at most {MOST_PARTS}");
+            return Err(ApiError::invalid("n", message));
+        }
+        let question = Question {
+            model: model.index,
+            prompts: prompts.iter().map(|(_, tokens)| Arc::clone(tokens)).collect(),
+            options,
+            choices_per_prompt: self.tried(),
+            first_seed: self.generation.first_seed(),
+            calls: None,
+            user: self.generation.user.clone(),
+        };
+        Ok(Prepared { question, prompts })
     }
 }

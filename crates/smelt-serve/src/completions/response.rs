@@ -1,5 +1,7 @@
 //! The choices of a completion, and the answer with all of them.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::request::CompletionRequest;
@@ -38,13 +40,13 @@ pub struct Texts {
     with_logprobs: bool,
     tried: usize,
     /// Texts and tokens of the prompts.
-    prompts: Vec<(String, Vec<u32>)>,
+    prompts: Vec<(String, Arc<[u32]>)>,
     /// Characters of each choice so far, as its tokens spell them.
     offsets: Vec<usize>,
 }
 
 impl Texts {
-    pub fn new(request: &CompletionRequest, prompts: Vec<(String, Vec<u32>)>) -> Self {
+    pub fn new(request: &CompletionRequest, prompts: Vec<(String, Arc<[u32]>)>) -> Self {
         let tried = request.tried();
         Self {
             echo: request.fields.echo,

@@ -129,6 +129,7 @@ fn completions_and_embeddings_are_refused_likewise() {
             (json!({ "prompt": [1, -1] }), 400, "prompt", "invalid_value"),
             (json!({ "prompt": { "a": 1 } }), 400, "prompt", "invalid_value"),
             (json!({ "prompt": "a", "n": 3, "best_of": 2 }), 400, "best_of", "invalid_value"),
+            (json!({ "prompt": vec!["a"; 2000], "n": 100 }), 400, "n", "invalid_value"),
             (json!({ "prompt": "a", "best_of": 2, "stream": true }), 400, "best_of", "unsupported_parameter"),
             (json!({ "prompt": "a", "max_tokens": 0 }), 400, "max_tokens", "invalid_value"),
             (json!({ "prompt": ["a", vec![1; 2000]] }), 400, "prompt", "invalid_value"),

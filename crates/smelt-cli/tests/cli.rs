@@ -12,6 +12,8 @@ mod download;
 mod faults;
 #[path = "cli/flags.rs"]
 mod flags;
+#[path = "cli/generate.rs"]
+mod generate;
 #[path = "cli/instructions.rs"]
 mod instructions;
 #[path = "cli/memory.rs"]

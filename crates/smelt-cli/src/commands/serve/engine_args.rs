@@ -1,7 +1,7 @@
 //! Limits of the engine, as they are typed.
 
 use clap::Args;
-use smelt_generate::engine::EngineOptions;
+use smelt_generate::engine::{DraftSource, EngineOptions, Speculation};
 use smelt_model::CacheBits;
 
 use crate::error::CliError;
@@ -29,6 +29,12 @@ pub struct EngineArgs {
     /// Memory for weights: a model that nobody uses makes room for another [default: no limit]
     #[arg(long, value_name = "SIZE")]
     pub model_memory: Option<ByteSize>,
+    /// Guess tokens ahead from what a text has already
+    #[arg(long)]
+    pub prompt_lookup: bool,
+    /// Most tokens of a guess
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32), requires = "prompt_lookup")]
+    pub draft_tokens: u8,
     /// Keep keys and values in 8 or 4 bits
     #[arg(long, value_name = "BITS", value_parser = ["8", "4"])]
     pub kv_bits: Option<String>,
@@ -63,7 +69,10 @@ impl EngineArgs {
                 .kv_bits
                 .as_deref()
                 .map(|bits| if bits == "8" { CacheBits::Eight } else { CacheBits::Four }),
-            ..EngineOptions::default()
+            speculation: self.prompt_lookup.then_some(Speculation {
+                tokens: self.draft_tokens.into(),
+                source: DraftSource::PromptLookup,
+            }),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What all requests share.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -34,6 +35,8 @@ pub struct App {
     pub handle: EngineHandle,
     pub models: Vec<ServedModel>,
     pub options: ServeOptions,
+    /// Requests must call the server by an address, or `localhost`.
+    pub only_own_names: bool,
     pub metrics: Metrics,
     /// By model, once somebody asked for log-probabilities.
     spellings: Vec<OnceLock<Spelling>>,
@@ -56,12 +59,20 @@ pub struct Model<'a> {
 }
 
 impl App {
-    pub fn new(handle: EngineHandle, models: Vec<ServedModel>, options: ServeOptions) -> Self {
+    /// The state of a server that listens at `address`.
+    pub fn new(
+        handle: EngineHandle,
+        models: Vec<ServedModel>,
+        options: ServeOptions,
+        address: SocketAddr,
+    ) -> Self {
         assert_eq!(handle.models().len(), models.len(), "the engine and the server have the same models");
         let metrics = Metrics::new(handle.clone());
         let spellings = models.iter().map(|_| OnceLock::new()).collect();
         let compilers = models.iter().map(|_| OnceLock::new()).collect();
-        Self { handle, models, options, metrics, spellings, compilers, closing: AtomicBool::new(false) }
+        let only_own_names = address.ip().is_loopback() && options.api_keys.is_empty();
+        let closing = AtomicBool::new(false);
+        Self { handle, models, options, only_own_names, metrics, spellings, compilers, closing }
     }
 
     /// The model called `name`; the first where none is asked for.

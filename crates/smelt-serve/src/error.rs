@@ -91,6 +91,15 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, INVALID, "invalid_api_key", message)
     }
 
+    /// The server has no such name.
+    pub fn foreign_name(name: &str) -> Self {
+        let message = format!(
+            "expected the header `host` with an address or `localhost`, found `{name}`: for other names, listen at an \
+             address that others reach (`--host`), or ask for a key (`--api-key`)"
+        );
+        Self::new(StatusCode::FORBIDDEN, INVALID, "unknown_host", message)
+    }
+
     /// There is nothing at this path.
     pub fn no_path(path: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, INVALID, "unknown_url", format!("there is nothing at `{path}`"))

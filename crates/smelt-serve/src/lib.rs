@@ -14,6 +14,7 @@ mod error;
 mod fields;
 mod generation;
 mod health;
+mod host;
 mod identifier;
 mod log;
 mod logprobs;

@@ -15,7 +15,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::app::SharedApp;
 use crate::error::ApiError;
-use crate::{chat, completions, embeddings, health, log, metrics, models, page, tokens};
+use crate::{chat, completions, embeddings, health, host, log, metrics, models, page, tokens};
 
 /// Paths for which nobody needs a key: the page asks for it, and whoever watches the server has none.
 const OPEN_PATHS: [&str; 2] = ["/", "/health"];
@@ -40,6 +40,7 @@ pub fn router(app: SharedApp) -> Router {
         .fallback(no_path)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn_with_state(app.clone(), check_key))
+        .layer(from_fn_with_state(app.clone(), host::check))
         .layer(from_fn_with_state(app.clone(), log::middleware));
     let router = match cors {
         Some(cors) => router.layer(cors),

@@ -88,7 +88,7 @@ impl Server {
             let _guard = runtime.enter();
             TcpListener::from_std(listener).map_err(ServeError::Start)?
         };
-        Ok(Self { runtime, listener, address, app: Arc::new(App::new(handle, models, options)) })
+        Ok(Self { runtime, listener, address, app: Arc::new(App::new(handle, models, options, address)) })
     }
 
     /// Where it listens.

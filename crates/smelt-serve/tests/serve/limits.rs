@@ -43,6 +43,21 @@ fn a_key_opens_all_but_the_page_and_health() {
 }
 
 #[test]
+fn names_that_others_gave_the_machine_are_refused() {
+    let named = |server: &Running, host: &str| {
+        let request = format!("GET /v1/models HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        send(server.address, &request)
+    };
+    let open = Running::start();
+    assert_eq!(["127.0.0.1:1", "localhost", "[::1]:8080"].map(|host| named(&open, host).status), [200; 3]);
+    let refused = named(&open, "rebound.example");
+    assert_eq!((refused.status, &refused.error()["code"]), (403, &json!("unknown_host")));
+    // Where a key is asked for, the name does not matter.
+    let options = ServeOptions { api_keys: vec!["secret".into()], ..ServeOptions::default() };
+    assert_eq!(named(&Running::with(options, EngineOptions::default()), "rebound.example").status, 401);
+}
+
+#[test]
 fn other_origins_are_let_in_by_name_only() {
     let preflight = [("origin", "https://a.example"), ("access-control-request-method", "POST")];
     let closed = Running::start();
@@ -70,17 +85,17 @@ fn what_is_too_large_or_too_slow_is_refused() {
     let answer = post(server.address, PATH, &large);
     assert_eq!((answer.status, &answer.error()["code"]), (413, &json!("request_too_large")));
     let chunked = format!(
-        "POST {PATH} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\n\
+        "POST {PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
          transfer-encoding: chunked\r\n\r\n7d0\r\n{}\r\n0\r\n\r\n",
         "a".repeat(2000)
     );
     assert_eq!(send(server.address, &chunked).status, 413);
     // A body that never comes.
-    let head = "POST /v1/completions HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
+    let head = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
     let answer = send(server.address, head);
     assert_eq!((answer.status, &answer.error()["code"]), (408, &json!("request_timeout")));
     // A head that never ends, and a connection that says nothing.
-    for beginning in ["GET / HTTP/1.1\r\nhost: a\r\nx-slow: ", ""] {
+    for beginning in ["GET / HTTP/1.1\r\nhost: localhost\r\nx-slow: ", ""] {
         let mut stream = open(server.address);
         stream.write_all(beginning.as_bytes()).unwrap();
         let started = Instant::now();

@@ -220,7 +220,7 @@ impl<T: Stored> Part<T> {
                     unsafe {
                         let to = part.packed.add(part.m * start + first * length);
                         let lines = a.row_lines([first, start], count);
-                        leaves::pack(lines, length, count, to, lines.from.add(length).cast());
+                        leaves::pack(lines, length, count, to, lines.from.wrapping_add(length));
                     }
                 }
             }
@@ -293,11 +293,20 @@ impl<T: Stored> Part<T> {
             // SAFETY: the promise of `product`; the buffer has room for all columns.
             unsafe {
                 let lines = self.b.column_lines([start, column + first], width.min(count - first));
-                // What follows if columns are packed one panel after the other.
-                let ahead = self.b.from.wrapping_add((column + width) * self.b.column_stride + start * width);
-                leaves::pack(lines, length, width, packed.add(first * length), ahead.cast());
+                let ahead = lines.from.wrapping_add(self.next_of(start, width));
+                leaves::pack(lines, length, width, packed.add(first * length), ahead);
             }
         }
         Panels { from: packed, count, step: width, stride: width * length }
+    }
+    /// How far behind a panel of `width` columns the one lies that is packed next, where columns are contiguous.
+    fn next_of(self, start: usize, width: usize) -> usize {
+        let next_panel = width * self.b.column_stride;
+        match (self.m <= STREAMED_ROWS, start + BLOCK_K < self.k) {
+            (true, true) => BLOCK_K,
+            // `k` begins anew there.
+            (true, false) => next_panel.saturating_sub(start),
+            (false, _) => next_panel,
+        }
     }
 }

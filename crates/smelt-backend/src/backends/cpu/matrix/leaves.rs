@@ -63,7 +63,7 @@ at_level! {
     ///
     /// # Safety
     /// As there.
-    fn pack<T>(lines: Lines<T>, k: usize, width: usize, to: *mut f32, ahead: *const u8) = pack_lines
+    fn pack<T>(lines: Lines<T>, k: usize, width: usize, to: *mut f32, ahead: *const T) = pack_lines
 }
 
 at_level! {

@@ -29,7 +29,7 @@ pub(super) unsafe fn pack<V: Vector<LANES>, const LANES: usize, T: Stored>(
     k: usize,
     width: usize,
     to: *mut f32,
-    ahead: *const u8,
+    ahead: *const T,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -61,9 +61,9 @@ unsafe fn transposed<V: Vector<LANES>, const LANES: usize, T: Stored>(
     k: usize,
     width: usize,
     to: *mut f32,
-    ahead: *const u8,
+    ahead: *const T,
 ) {
-    let mut ahead = Ahead(ahead);
+    let mut ahead = Ahead::new(ahead, lines.stride);
     let square = LANES * T::PER_LANE;
     let squares_end = k / square * square;
     // SAFETY: the promise of `pack`. A register is written whole where the numbers behind belong to rows
@@ -73,12 +73,12 @@ unsafe fn transposed<V: Vector<LANES>, const LANES: usize, T: Stored>(
             let count = LANES.min(width - first);
             let held = lines.count.saturating_sub(first).min(LANES);
             for start in (0..squares_end).step_by(square) {
-                ahead.fetch_square::<V, LANES>();
                 let mut rows = [V::zero(); LANES];
                 for (line, row) in rows.iter_mut().enumerate().take(held) {
                     *row = V::load(lines.from.add((first + line) * lines.stride + start).cast());
                 }
                 for (lane, column) in V::transposed(rows).iter().enumerate() {
+                    ahead.fetch_lane::<V, LANES>(lane);
                     let parts = T::widened::<V, LANES>(*column);
                     for (part, values) in parts.iter().enumerate().take(T::PER_LANE) {
                         let at = (start + lane * T::PER_LANE + part) * width + first;

@@ -125,9 +125,9 @@ pub(super) unsafe fn few_rows<V: Vector<LANES>, const LANES: usize, T: Stored, c
             for (lane, row) in rows.iter_mut().enumerate() {
                 *row = w.from.add((first + lane).min(w.count - 1) * w.stride);
             }
-            let mut ahead = Ahead(w.from.wrapping_add((first + LANES) * w.stride).cast());
             for start in (0..k).step_by(BLOCK_K) {
                 let length = BLOCK_K.min(k - start);
+                let mut ahead = Ahead::behind::<LANES>(rows[0], w.stride, start, k);
                 let sums = chain::<V, LANES, T, R>(x, &rows, start, length, &mut ahead);
                 let output = output.at(0, first).adding_if(start > 0);
                 for (row, sum) in sums.iter().enumerate() {
@@ -138,20 +138,49 @@ pub(super) unsafe fn few_rows<V: Vector<LANES>, const LANES: usize, T: Stored, c
     }
 }
 
-/// Memory that will be read next: lines of it are fetched while others are worked on, in order, as memory is
-/// fastest.
-pub(super) struct Ahead(pub *const u8);
+/// What will be read next, [`BLOCK_K`] numbers of some rows: fetched piece by piece while others are worked on.
+pub(super) struct Ahead<T> {
+    from: *const T,
+    stride: usize,
+    line: usize,
+}
 
-impl Ahead {
-    /// Fetches as much as a square of registers holds.
+impl<T: Stored> Ahead<T> {
+    /// Rows that begin at `from`, which may be anywhere, and are `stride` apart.
     #[inline(always)]
-    pub fn fetch_square<V: Vector<LANES>, const LANES: usize>(&mut self) {
+    pub fn new(from: *const T, stride: usize) -> Self {
+        Self { from, stride, line: 0 }
+    }
+
+    /// What to fetch while `LANES` rows of `k` numbers from `row` on are worked on, at number `start`.
+    ///
+    /// Memory is fastest in long pieces, and the first cache best used with what is needed soon. A block of a row
+    /// in f32 is 1 KiB, which is long enough: the next blocks of the same rows are fetched. In 16 bits it is not,
+    /// and the next rows are fetched as they lie.
+    #[inline(always)]
+    fn behind<const LANES: usize>(row: *const T, stride: usize, start: usize, k: usize) -> Self {
+        let next_rows = row.wrapping_add(LANES * stride);
+        match T::PER_LANE {
+            1 if start + BLOCK_K < k => Self::new(row.wrapping_add(start + BLOCK_K), stride),
+            1 => Self::new(next_rows, stride),
+            _ => Self::new(next_rows.wrapping_add(start * LANES), BLOCK_K),
+        }
+    }
+
+    /// Fetches the next part, a `LANES`th of what a square of registers holds: a little at a time, because a machine
+    /// waits for no more than so many lines at once, and what is worked on must not queue behind them.
+    #[inline(always)]
+    pub fn fetch_lane<V: Vector<LANES>, const LANES: usize>(&mut self, lane: usize) {
         /// What one fetch brings.
         const LINE: usize = 64;
-        for _ in 0..LANES * LANES * size_of::<f32>() / LINE {
-            V::prefetch(self.0);
-            self.0 = self.0.wrapping_add(LINE);
+        // Registers that are shorter than a line fetch one for several lanes.
+        if !(lane * LANES * size_of::<f32>()).is_multiple_of(LINE) {
+            return;
         }
+        let lines_of_row = BLOCK_K * size_of::<T>() / LINE;
+        let row = self.from.wrapping_add(self.line / lines_of_row * self.stride).cast::<u8>();
+        V::prefetch(row.wrapping_add(self.line % lines_of_row * LINE));
+        self.line += 1;
     }
 }
 
@@ -162,7 +191,7 @@ unsafe fn chain<V: Vector<LANES>, const LANES: usize, T: Stored, const R: usize>
     rows: &[*const T; LANES],
     start: usize,
     length: usize,
-    ahead: &mut Ahead,
+    ahead: &mut Ahead<T>,
 ) -> [V; R] {
     // SAFETY: the promise of `few_rows`.
     unsafe {
@@ -170,7 +199,6 @@ unsafe fn chain<V: Vector<LANES>, const LANES: usize, T: Stored, const R: usize>
         let square = LANES * T::PER_LANE;
         let squares_end = start + length / square * square;
         for at in (start..squares_end).step_by(square) {
-            ahead.fetch_square::<V, LANES>();
             // Loops, not `map`: a closure is no place for instructions of its caller's set.
             let mut lines = [V::zero(); LANES];
             for (line, row) in lines.iter_mut().zip(rows) {
@@ -178,6 +206,7 @@ unsafe fn chain<V: Vector<LANES>, const LANES: usize, T: Stored, const R: usize>
             }
             let columns = V::transposed(lines);
             for (lane, column) in columns.iter().enumerate() {
+                ahead.fetch_lane::<V, LANES>(lane);
                 let parts = T::widened::<V, LANES>(*column);
                 for (part, w) in parts.iter().enumerate().take(T::PER_LANE) {
                     let x = x.add((at + lane * T::PER_LANE + part) * R);

@@ -30,14 +30,15 @@ impl LineEditor {
         Ok(Self { editor, history })
     }
 
-    /// The next line; `None` at the end of the input. Ctrl-C gives up a line that was begun, and ends an empty one.
+    /// The next line; `None` at the end of the input. Ctrl-C gives up the line, which is then empty.
     ///
     /// # Errors
     /// [`CliError::Terminal`] if stdin cannot be read.
     pub fn read(&mut self, prompt: &str) -> Result<Option<String>, CliError> {
         match self.editor.readline(prompt) {
             Ok(line) => Ok(Some(line)),
-            Err(ReadlineError::Eof | ReadlineError::Interrupted) => Ok(None),
+            Err(ReadlineError::Eof) => Ok(None),
+            Err(ReadlineError::Interrupted) => Ok(Some(String::new())),
             Err(source) => Err(CliError::Terminal { source }),
         }
     }

@@ -73,6 +73,11 @@ impl<B: Kernels> Sequence<B> {
         self.tokens.extend_from_slice(&tokens[shared..]);
     }
 
+    /// The next pass runs everything again, with other frequencies.
+    pub fn switches(&self, model: &Decoder<B>) -> bool {
+        frequencies_switch(model, self.known_length, self.tokens.len())
+    }
+
     /// The next pass over up to `limit` tokens that were not seen.
     pub fn next_pass(&mut self, model: &Decoder<B>, limit: usize) -> Extension<'_, B> {
         let known_length = self.tokens.len();

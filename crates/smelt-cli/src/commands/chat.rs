@@ -6,6 +6,7 @@ use std::io::IsTerminal as _;
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
+use smelt_generate::engine::CompletionOptions;
 use smelt_text::Conversation;
 
 use super::generate::{ModelFlags, SamplingFlags, show, summary};
@@ -66,8 +67,9 @@ pub fn run(args: &ChatArgs, context: &Context) -> Result<(), CliError> {
     let engine = request.decoding.engine(1, true);
     with_engine(backend, std::slice::from_ref(&model), engine, |engine| {
         engine.load_first()?;
-        let mut chat =
-            Chat { model: &model, request: &request, system: args.system.clone(), turns: Vec::new() };
+        let options = completion(&model, &request)?;
+        let (system, turns) = (args.system.clone(), Vec::new());
+        let mut chat = Chat { model: &model, request: &request, options, system, turns };
         chat.run(engine, context)
     })
 }
@@ -76,6 +78,8 @@ pub fn run(args: &ChatArgs, context: &Context) -> Result<(), CliError> {
 struct Chat<'a> {
     model: &'a TextModel,
     request: &'a TextRequest,
+    /// What is asked of each answer.
+    options: CompletionOptions,
     system: Option<String>,
     /// The messages since.
     turns: Vec<Value>,
@@ -112,9 +116,17 @@ impl Chat<'_> {
             messages: &self.messages(),
             add_generation_prompt: true,
             ..Conversation::default()
-        })?;
-        let prompt = self.model.tokenizer.encode(&rendered)?;
-        let mut options = completion(self.model, self.request)?;
+        });
+        let prompt = match rendered.and_then(|text| self.model.tokenizer.encode(&text)) {
+            Ok(prompt) => prompt,
+            // The template of some models takes no system message, say: another may do.
+            Err(error) => {
+                crate::output::report(&error.into());
+                self.turns.pop();
+                return Ok(());
+            }
+        };
+        let mut options = self.options.clone();
         // Each answer has draws of its own, and the same conversation the same.
         options.sampling.seed = options.sampling.seed.wrapping_add(self.turns.len() as u64 / 2);
         let Some(answer) = show(engine, prompt, options, context)? else {

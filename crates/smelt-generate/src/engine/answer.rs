@@ -192,11 +192,11 @@ impl Answer {
         let vocab_size = logits.len() / (drafted.len() + 1);
         self.drafted += drafted.len();
         for (index, logits) in logits.chunks_exact(vocab_size).enumerate() {
-            self.draw_one(logits, tokens)?;
-            if drafted.get(index) != tokens.last() {
+            let guess = drafted.get(index).copied();
+            self.draw_one(logits, guess, tokens)?;
+            if guess != tokens.last().copied() {
                 break;
             }
-            self.accepted += 1;
         }
         ControlFlow::Continue(())
     }
@@ -209,11 +209,12 @@ impl Answer {
         }
     }
 
-    fn draw_one(&mut self, logits: &[f32], tokens: &mut Vec<u32>) -> ControlFlow<()> {
+    fn draw_one(&mut self, logits: &[f32], guess: Option<u32>, tokens: &mut Vec<u32>) -> ControlFlow<()> {
         match self.drawn(logits, tokens) {
             Ok(Some((event, ends))) => {
                 tokens.push(event.token);
                 self.generated += 1;
+                self.accepted += usize::from(guess == Some(event.token));
                 (self.on_event)(Event::Token(event));
                 match ends {
                     Some(reason) => self.end(reason),

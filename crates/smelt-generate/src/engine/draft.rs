@@ -59,8 +59,12 @@ pub(super) fn by_model<B: Kernels>(
         }
     }
     for step in 0..tokens {
+        let goes_on = |request: &Running<B>| {
+            let length = request.sequence.tokens().len();
+            step < request.room_for_drafts(decoder) && length < draft.config().context_length()
+        };
         let mut going: Vec<&mut &mut Running<B>> =
-            requests.iter_mut().filter(|request| step < request.room_for_drafts(decoder)).collect();
+            requests.iter_mut().filter(|request| goes_on(request)).collect();
         let mut sequences: Vec<_> = going.iter_mut().filter_map(|request| request.draft.as_mut()).collect();
         if sequences.is_empty() {
             return;
@@ -68,9 +72,9 @@ pub(super) fn by_model<B: Kernels>(
         let logits = last_logits(draft, &mut sequences, device);
         let vocab_size = logits.len() / sequences.len();
         for (request, logits) in going.into_iter().zip(logits.chunks_exact(vocab_size)) {
-            if let Some(token) = request.answer.guess(logits, request.sequence.tokens()) {
-                request.guess(&[token]);
-            }
+            // A draft model that computes no number has no guess.
+            let Some(token) = request.answer.guess(logits, request.sequence.tokens()) else { return };
+            request.guess(&[token]);
         }
     }
 }

@@ -201,7 +201,10 @@ impl EngineHandle {
             .ok_or(GenerateError::NoModel { index: request.model, models: models.len() })?;
         checked_context(&model.config, &request.prompt)?;
         match &request.work {
-            Work::Complete(options) => options.sampling.validate(),
+            Work::Complete(options) => {
+                options.sampling.validate()?;
+                options.sampling.check_vocabulary(model.config.decoder.vocab_size)
+            }
             Work::Embed => Ok(()),
         }
     }

@@ -127,12 +127,16 @@ impl<B: Kernels> Part<'_, B> {
             let mut next = sequence.seen() - self.rows.len() + 1;
             for start in self.rows.clone().step_by(LOGITS_AT_ONCE) {
                 let end = self.rows.end.min(start + LOGITS_AT_ONCE);
+                if flow.is_break() {
+                    break;
+                }
                 let logits = scoped(|| to_host(decoder.row_logits(rows(start..end))));
                 for logits in logits.chunks_exact(decoder.config().vocab_size) {
                     if let Some(Err(error)) =
                         sequence.tokens().get(next).map(|token| answer.take_prompt_logits(logits, *token))
                     {
                         flow = answer.fail(error);
+                        break;
                     }
                     next += 1;
                 }

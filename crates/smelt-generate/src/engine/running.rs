@@ -29,6 +29,9 @@ impl<B: Kernels> Running<B> {
     /// Tokens that may be guessed at once: the last one drawn is never a guess, and guesses must not change the
     /// frequencies of the tokens before them.
     pub fn room_for_drafts(&self, model: &Decoder<B>) -> usize {
+        if self.drafted == 0 && self.sequence.switches(model) {
+            return 0;
+        }
         let drawn = self.sequence.tokens().len() - self.drafted;
         let rotary = model.config().rotary().iter();
         let unchanged = rotary.map(|config| config.unchanged_for(drawn)).min().unwrap_or(usize::MAX);

@@ -64,7 +64,7 @@ where
                 self.pass(model);
             }
             self.running.retain(|request| !request.ended);
-            self.shrink_prefixes();
+            self.shrink_prefixes(0);
             self.publish();
         }
         (0..self.residents.len()).for_each(|model| self.release(model));
@@ -130,7 +130,15 @@ where
             let Some(submitted) = self.waiting.front() else { return };
             let model = submitted.request.model;
             let shape = self.shape_of(submitted);
-            if self.cache_bytes() + shape.bytes > self.options().cache_bytes && !self.running.is_empty() {
+            if shape.bytes > self.options().cache_bytes {
+                self.refuse_front(GenerateError::TooLarge {
+                    tokens: shape.options.capacity,
+                    needed_bytes: shape.bytes,
+                    limit_bytes: self.options().cache_bytes,
+                });
+                continue;
+            }
+            if self.cache_bytes() + shape.bytes > self.options().cache_bytes {
                 return;
             }
             match self.make_resident(model) {
@@ -141,16 +149,9 @@ where
                     continue;
                 }
             }
-            if shape.bytes > self.options().cache_bytes {
-                self.refuse_front(GenerateError::TooLarge {
-                    tokens: shape.options.capacity,
-                    needed_bytes: shape.bytes,
-                    limit_bytes: self.options().cache_bytes,
-                });
-                continue;
-            }
             if let Some(submitted) = self.waiting.pop_front() {
                 self.inbox.shared.lock_statistics().waiting -= 1;
+                self.shrink_prefixes(shape.bytes);
                 self.start(submitted, shape);
             }
         }
@@ -290,10 +291,10 @@ where
         self.running.iter().map(|request| request.cache_bytes).sum()
     }
 
-    /// Keeps the prefixes of all models within what is theirs.
-    fn shrink_prefixes(&mut self) {
+    /// Keeps the prefixes of all models within what is theirs, when `more` bytes are about to be used.
+    fn shrink_prefixes(&mut self, more: u64) {
         let options = self.options();
-        let limit = options.prefix_bytes.min(options.cache_bytes.saturating_sub(self.cache_bytes()));
+        let limit = options.prefix_bytes.min(options.cache_bytes.saturating_sub(self.cache_bytes() + more));
         let mut others = self.prefix_bytes();
         for resident in self.residents.iter_mut().flatten() {
             let Some(prefixes) = &mut resident.prefixes else { continue };

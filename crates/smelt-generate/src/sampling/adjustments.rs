@@ -1,7 +1,6 @@
 //! Changes to single logits, before the filters: biases, penalties, forbidden repetitions.
 
 use super::history::History;
-use super::options::bad;
 use super::{SamplingOptions, TokenMask};
 use crate::error::GenerateError;
 
@@ -10,9 +9,9 @@ use crate::error::GenerateError;
 /// # Errors
 /// [`GenerateError::BadOption`] for an id beyond the vocabulary.
 pub(super) fn add_biases(logits: &mut [f32], options: &SamplingOptions) -> Result<(), GenerateError> {
+    options.check_vocabulary(logits.len())?;
     for (id, bias) in &options.logit_bias {
-        let outside = || bad("logit_bias", format!("for the id {id}"), "ids of the vocabulary");
-        *logits.get_mut(*id as usize).ok_or_else(outside)? += *bias as f32;
+        logits[*id as usize] += *bias as f32;
     }
     Ok(())
 }

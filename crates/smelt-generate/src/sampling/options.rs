@@ -82,6 +82,17 @@ impl SamplingOptions {
         self.temperature == 0.0
     }
 
+    /// Checks the ids among the options.
+    ///
+    /// # Errors
+    /// [`GenerateError::BadOption`] for one beyond a vocabulary of `vocab_size`.
+    pub fn check_vocabulary(&self, vocab_size: usize) -> Result<(), GenerateError> {
+        match self.logit_bias.keys().find(|id| **id as usize >= vocab_size) {
+            Some(id) => Err(bad("logit_bias", format!("for the id {id}"), "ids of the vocabulary")),
+            None => Ok(()),
+        }
+    }
+
     /// Checks every option that can be checked without a vocabulary.
     ///
     /// # Errors

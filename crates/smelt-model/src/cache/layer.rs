@@ -53,7 +53,7 @@ impl<B: Kernels> LayerCache<B> {
         values: Tensor<B, 4>,
     ) -> (Tensor<B, 4>, Tensor<B, 4>) {
         let new = keys.dims()[2];
-        self.make_room(new);
+        self.make_room(new, reach);
         let start = self.held;
         self.held += new;
         self.len += new;
@@ -62,12 +62,13 @@ impl<B: Kernels> LayerCache<B> {
         (self.keys.extended(keys, start, range.clone()), self.values.extended(values, start, range))
     }
 
-    /// Moves the positions that still count to the front, if `new` ones do not fit behind them.
-    fn make_room(&mut self, new: usize) {
+    /// Moves the positions that still count to the front, if `new` ones do not fit behind them: `counting` says of a
+    /// window how many do.
+    fn make_room(&mut self, new: usize, counting: impl Fn(usize) -> usize) {
         if self.held + new > self.room
             && let Some(window) = self.window
         {
-            let kept = reach(window).min(self.held);
+            let kept = counting(window).min(self.held);
             self.keys.keep_last(kept, self.held);
             self.values.keep_last(kept, self.held);
             self.held = kept;
@@ -77,6 +78,10 @@ impl<B: Kernels> LayerCache<B> {
     }
 
     pub(super) fn truncate(&mut self, len: usize) {
+        if len == 0 {
+            (self.held, self.len) = (0, 0);
+            return;
+        }
         let removed = self.len.saturating_sub(len);
         self.len -= removed;
         let needed = self.window.map_or(self.len, |window| self.len.min(window.saturating_sub(1)));
@@ -86,7 +91,7 @@ impl<B: Kernels> LayerCache<B> {
             len + removed,
             self.held
         );
-        self.held = if self.len == 0 { 0 } else { self.held - removed };
+        self.held -= removed;
     }
 
     /// A copy of the positions from `start` on, keys and values; `None` if they are not all held.
@@ -102,7 +107,8 @@ impl<B: Kernels> LayerCache<B> {
         if taken < count {
             self.held = 0;
         }
-        self.make_room(taken);
+        // No pass looks at them before the last of these: together they are what a window reaches.
+        self.make_room(taken, |window| reach(window) - taken);
         let range = count - taken..count;
         self.keys.append(keys, range.clone(), self.held);
         self.values.append(values, range, self.held);

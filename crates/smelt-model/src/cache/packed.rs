@@ -87,6 +87,26 @@ impl PackedHeads {
         Self { heads: vec![PackedRows::default(); heads], head_dim, bits }
     }
 
+    /// With memory for `rows` rows: none is taken while they come.
+    pub fn with_room(mut self, rows: usize) -> Self {
+        let (code_bytes, groups) = (self.bits.code_bytes(self.head_dim), self.groups());
+        for head in &mut self.heads {
+            head.codes.reserve_exact(rows * code_bytes);
+            head.groups.reserve_exact(rows * groups);
+        }
+        self
+    }
+
+    /// Keeps the rows `range`, in the memory that there is.
+    pub fn keep(&mut self, range: Range<usize>) {
+        let (code_bytes, groups) = (self.bits.code_bytes(self.head_dim), self.groups());
+        self.truncate(range.end);
+        for head in &mut self.heads {
+            head.codes.drain(..range.start * code_bytes);
+            head.groups.drain(..range.start * groups);
+        }
+    }
+
     pub fn count(&self) -> usize {
         self.heads.len()
     }

@@ -30,7 +30,9 @@ impl<B: Kernels> Rows<B> {
     /// Memory for `[kv_heads, room, head_dim]`.
     pub fn new([heads, room, head_dim]: [usize; 3], bits: Option<CacheBits>, device: &B::Device) -> Self {
         match bits {
-            Some(bits) => Self::Packed(PackedHeads::new(heads, head_dim, bits), device.clone()),
+            Some(bits) => {
+                Self::Packed(PackedHeads::new(heads, head_dim, bits).with_room(room), device.clone())
+            }
             None => Self::Plain(Some(Tensor::zeros([1, heads, room, head_dim], device))),
         }
     }
@@ -73,7 +75,7 @@ impl<B: Kernels> Rows<B> {
                 let last = whole.clone().narrow(2, held - kept, kept);
                 *buffer = Some(B::write_positions(Tensor::zeros(whole.dims(), &whole.device()), last, 0));
             }
-            Self::Packed(heads, _) => *heads = heads.slice(held - kept..held),
+            Self::Packed(heads, _) => heads.keep(held - kept..held),
         }
     }
 

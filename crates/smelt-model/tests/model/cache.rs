@@ -10,6 +10,7 @@ backend_test!(a_cleared_cache_starts_again, cleared);
 backend_test!(windows_forget_and_nothing_changes, windows);
 backend_test!(positions_are_taken_back, taken_back);
 backend_test!(spans_stand_for_passes, spans);
+backend_test!(long_spans_fit_behind_each_other, long_spans);
 backend_test!(packed_rows_come_close, packed);
 
 fn open<B: Kernels>(name: &str, device: &B::Device) -> (Golden, ModelConfig, Decoder<B>) {
@@ -129,6 +130,40 @@ fn spans<B: Kernels>(device: &B::Device) {
             let found = pass(&model, &mut other, &ids[9..], device);
             assert_close(name, &found, &expected, Tolerance::Logits);
         }
+    }
+}
+
+/// Spans longer than a pass, behind more than the window reaches.
+fn long_spans<B: Kernels>(device: &B::Device) {
+    let (_, config, model) = open::<B>("mistral_swa", device);
+    let vocab_size = config.decoder.vocab_size as u32;
+    let ids: Vec<u32> = (0..400).map(|at| at * 7 % vocab_size).collect();
+    for bits in [None, Some(CacheBits::Eight)] {
+        let wide = CacheOptions { bits, ..CacheOptions::new(400) };
+        let mut whole = KvCache::new(model.config(), wide, device);
+        let mut pieces = Vec::new();
+        for part in ids.chunks(100) {
+            let start = whole.len();
+            for part in part.chunks(10) {
+                pass(&model, &mut whole, part, device);
+            }
+            pieces.extend(whole.span(start));
+        }
+        assert!(pieces.is_empty() || pieces.len() == 4);
+        let mut narrow = KvCache::new(model.config(), CacheOptions { max_pass: 64, ..wide }, device);
+        for (piece, ids) in pieces.iter().zip(ids.chunks(100)) {
+            narrow.append(piece, ids.len());
+        }
+        if pieces.is_empty() {
+            continue;
+        }
+        let found = [&mut narrow, &mut whole].map(|cache| {
+            cache.truncate(399);
+            pass(&model, cache, &[5], device)
+        });
+        assert_close("behind long spans", &found[0], &found[1], Tolerance::Logits);
+        narrow.clear();
+        assert!(narrow.is_empty());
     }
 }
 

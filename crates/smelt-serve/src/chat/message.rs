@@ -18,7 +18,7 @@ pub struct Message {
     reasoning_content: Option<String>,
     /// Comes back from clients that send what they were sent; says nothing to a model.
     #[serde(default)]
-    annotations: Vec<Value>,
+    annotations: Option<Vec<Value>>,
     audio: Option<Value>,
     function_call: Option<Value>,
 }
@@ -65,7 +65,7 @@ impl Message {
         if self.function_call.is_some() {
             return Err(ApiError::unsupported(param("function_call"), "it is deprecated; use `tool_calls`"));
         }
-        if !self.annotations.is_empty() {
+        if self.annotations.as_ref().is_some_and(|list| !list.is_empty()) {
             return Err(ApiError::unsupported(param("annotations"), "this server reads text only"));
         }
         let has_calls = self.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());

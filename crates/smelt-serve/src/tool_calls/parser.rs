@@ -149,19 +149,30 @@ fn value(text: &str) -> Result<Option<(Value, usize)>, serde_json::Error> {
     }
 }
 
+/// Nothing around an object says that it is a call: it must hold what one holds, and no more.
+fn is_bare_call(value: &Value) -> bool {
+    const KEYS: [&str; 5] = ["type", "id", "name", "parameters", "arguments"];
+    value.as_object().is_some_and(|fields| {
+        let has_arguments = fields.contains_key("parameters") || fields.contains_key("arguments");
+        has_arguments && fields.keys().all(|key| KEYS.contains(&key.as_str()))
+    })
+}
+
 /// Objects with `;` between them, to the end of the text.
 fn llama(inside: &str, at_end: bool) -> Held {
     let mut calls = Vec::new();
     let mut rest = inside;
     loop {
         match value(rest) {
-            Ok(Some((found, length))) => match ToolCall::from_value(&found) {
-                Some(call) => {
-                    calls.push(call);
-                    rest = rest[length..].trim_start_matches([' ', '\n', ';']);
+            Ok(Some((found, length))) => {
+                match ToolCall::from_value(&found).filter(|_| is_bare_call(&found)) {
+                    Some(call) => {
+                        calls.push(call);
+                        rest = rest[length..].trim_start_matches([' ', '\n', ';']);
+                    }
+                    None => return Held::Text(inside.len()),
                 }
-                None => return Held::Text(inside.len()),
-            },
+            }
             Ok(None) if rest.is_empty() && at_end && !calls.is_empty() => {
                 return Held::Calls(inside.len(), calls);
             }

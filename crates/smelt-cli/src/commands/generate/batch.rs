@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use smelt_generate::SamplingOptions;
+use smelt_generate::engine::CompletionOptions;
 use smelt_text::Conversation;
 
 use crate::config::BackendSection;
@@ -57,7 +58,8 @@ pub fn run(
     let mut output = opened(files, done)?;
     let engine = request.decoding.engine(batch_size, true);
     let failed = with_engine(backend, std::slice::from_ref(&model), engine, |engine| {
-        let mut batch = Batch { engine, model: &model, request, context };
+        let options = completion(&model, request)?;
+        let mut batch = Batch { engine, request, context, options };
         batch.complete(&lines, done, batch_size * AHEAD, |record| {
             writeln!(output, "{record}").and_then(|()| output.flush()).map_err(writing(files.output))
         })
@@ -70,9 +72,9 @@ pub fn run(
 
 struct Batch<'a> {
     engine: &'a EngineThread,
-    model: &'a TextModel,
     request: &'a TextRequest,
     context: &'a Context,
+    options: CompletionOptions,
 }
 
 impl Batch<'_> {
@@ -113,7 +115,7 @@ impl Batch<'_> {
         // A line's draws do not depend on the others.
         let seed = self.request.sampling.seed.wrapping_add(index as u64);
         let sampling = SamplingOptions { seed, ..self.request.sampling.clone() };
-        let options = completion(self.model, &TextRequest { sampling, ..self.request.clone() })?;
+        let options = CompletionOptions { sampling, ..self.options.clone() };
         self.engine.submit(line.prompt.clone(), options)
     }
 
@@ -184,11 +186,11 @@ fn finished(path: &Path, lines: &[Line]) -> Result<usize, CliError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(reading(path)(error)),
     };
-    let (mut reader, mut text, mut count, mut whole_bytes) = (BufReader::new(file), String::new(), 0, 0);
+    let (mut reader, mut text, mut count, mut whole_bytes) = (BufReader::new(file), Vec::new(), 0, 0);
     loop {
         text.clear();
-        let bytes = reader.read_line(&mut text).map_err(reading(path))?;
-        if !text.ends_with('\n') {
+        let bytes = reader.read_until(b'\n', &mut text).map_err(reading(path))?;
+        if !text.ends_with(b"\n") {
             break;
         }
         if !lines.get(count).is_some_and(|line| belongs(&text, line)) {
@@ -210,8 +212,8 @@ fn finished(path: &Path, lines: &[Line]) -> Result<usize, CliError> {
 }
 
 /// A line of the output was made from `line`.
-fn belongs(text: &str, line: &Line) -> bool {
-    let Ok(record) = serde_json::from_str::<Map<String, Value>>(text) else { return false };
+fn belongs(text: &[u8], line: &Line) -> bool {
+    let Ok(record) = serde_json::from_slice::<Map<String, Value>>(text) else { return false };
     ["prompt", "messages"].iter().all(|key| record.get(*key) == line.object.get(*key))
 }
 

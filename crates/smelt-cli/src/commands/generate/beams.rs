@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use smelt_backend::{Job, Kernels, dispatch};
+use smelt_generate::engine::CompletionOptions;
 use smelt_generate::{
     BeamOptions, BeamSequence, GenerateError, SamplingOptions, generate_beams, order_by_mean_logprob,
 };
@@ -73,16 +74,17 @@ pub fn best_of(request: &TextRequest, texts: usize, context: &Context) -> Result
     let tokens = prompt.len().saturating_add(request.max_tokens);
     let needed = model.required_bytes(texts, tokens, request.decoding.kv_bits);
     let backend = context.select(&BackendSection::default(), Some(needed))?.name;
+    let options = CompletionOptions { logprobs: Some(0), ..completion(&model, request)? };
     let options = |index: usize| {
         let seed = request.sampling.seed.wrapping_add(index as u64);
-        let sampling = SamplingOptions { seed, ..request.sampling.clone() };
-        let mut options = completion(&model, &TextRequest { sampling, ..request.clone() })?;
-        options.logprobs = Some(0);
-        Ok::<_, CliError>(options)
+        CompletionOptions {
+            sampling: SamplingOptions { seed, ..request.sampling.clone() },
+            ..options.clone()
+        }
     };
     let engine = request.decoding.engine(texts, true);
     let mut answers = with_engine(backend, std::slice::from_ref(&model), engine, |engine| {
-        let asked = (0..texts).map(|index| engine.submit(prompt.clone(), options(index)?));
+        let asked = (0..texts).map(|index| engine.submit(prompt.clone(), options(index)));
         let asked = asked.collect::<Result<Vec<Asked>, CliError>>()?;
         asked.into_iter().map(|asked| answered(asked, context)).collect::<Result<Vec<Answer>, CliError>>()
     })?;

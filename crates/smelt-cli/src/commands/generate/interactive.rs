@@ -47,7 +47,9 @@ pub fn show(
     context: &Context,
 ) -> Result<Option<Answer>, CliError> {
     let mut closed = None;
-    context.interrupt.take();
+    if context.interrupt.take() && !std::io::stdin().is_terminal() {
+        return Err(CliError::Interrupted { hint: None });
+    }
     let answer = engine.ask(prompt, options, &mut |text| {
         closed = context.output.stream(text).err();
         if closed.is_some() || context.interrupt.requested() {
@@ -56,9 +58,12 @@ pub fn show(
             ControlFlow::Continue(())
         }
     });
-    context.interrupt.take();
     if let Some(error) = closed {
         return Err(error);
+    }
+    // Who types may go on; what comes through a pipe is over.
+    if context.interrupt.take() && !std::io::stdin().is_terminal() {
+        return Err(CliError::Interrupted { hint: None });
     }
     match answer {
         Ok(answer) => {

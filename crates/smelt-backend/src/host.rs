@@ -1,7 +1,7 @@
 //! Host data to tensors and back: the one place where integer widths of backends do not matter.
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{AllocationProperty, Bytes, DType, Int, Tensor, TensorData};
+use burn::tensor::{AllocationProperty, BasicOps, Bytes, DType, Int, Tensor, TensorData};
 
 /// Uploads ids, row-major.
 ///
@@ -33,12 +33,12 @@ pub fn float_tensor<B: Backend, const D: usize>(
 ///
 /// # Panics
 /// If `bytes` do not fill `shape`.
-pub fn tensor_over<B: Backend, const D: usize>(
+pub fn tensor_over<B: Backend, const D: usize, K: BasicOps<B>>(
     bytes: bytes::Bytes,
     dtype: DType,
     shape: [usize; D],
     device: &B::Device,
-) -> Tensor<B, D> {
+) -> Tensor<B, D, K> {
     assert_eq!(bytes.len(), shape.iter().product::<usize>() * dtype.size(), "bytes of a {shape:?} tensor");
     let aligned = bytes.as_ptr().addr().is_multiple_of(dtype.size());
     let bytes = match aligned {
@@ -63,6 +63,7 @@ pub fn scalar<B: Backend>(tensor: Tensor<B, 1>) -> f64 {
 
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
+    use burn::tensor::Float;
     use burn_flex::{Flex, FlexDevice};
 
     use super::*;
@@ -75,7 +76,7 @@ mod tests {
             let padded = bytes::Bytes::from([vec![0; 8 - start], values.clone()].concat());
             let over = padded.slice(8 - start..);
             let place = over.as_ptr();
-            let tensor = tensor_over::<Flex, 1>(over, DType::F32, [3], &FlexDevice);
+            let tensor = tensor_over::<Flex, 1, Float>(over, DType::F32, [3], &FlexDevice);
             let primitive = tensor.clone().into_primitive().tensor();
             let in_place = std::ptr::eq(primitive.bytes().as_ptr(), place);
             assert_eq!(in_place, place.addr().is_multiple_of(4), "{start} bytes off");

@@ -7,8 +7,8 @@ use burn::tensor::{DType, Int, Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;
 use smelt_backend::kernels::{
     Activation, AdamWState, AdamWStep, AttentionOptions, AttentionSegment, CrossEntropyOptions, Head,
-    RotaryStyle, activation, adamw, attention, cross_entropy, layer_norm, linear, positions, rms_norm,
-    rotary, soft_cap,
+    HeadWeight, RotaryStyle, activation, adamw, attention, cross_entropy, layer_norm, linear, positions,
+    rms_norm, rotary, soft_cap,
 };
 use smelt_backend::{Job, Kernels, Name, Precision, dispatch, float_tensor, in_build, int_tensor, to_host};
 use smelt_testkit::{Golden, numbers};
@@ -357,7 +357,7 @@ impl Job for CrossEntropy {
                 &format!("linear_cross_entropy with {options:?}"),
                 &inputs,
                 |[h, weight]| {
-                    let head = Head { weight, bias: None };
+                    let head = Head { weight: HeadWeight::Float(weight), bias: None };
                     Kernels::linear_cross_entropy(h, head, targets(), weights(), options).objective
                 },
                 |[h, w]| plain(linear::plain(h, w, None)),
@@ -368,7 +368,8 @@ impl Job for CrossEntropy {
                 &format!("linear_cross_entropy with a bias and {options:?}"),
                 &[hidden, weight, bias],
                 |[h, weight, b]| {
-                    let head = Head { weight, bias: Some(b.reshape([vocabulary])) };
+                    let head =
+                        Head { weight: HeadWeight::Float(weight), bias: Some(b.reshape([vocabulary])) };
                     Kernels::linear_cross_entropy(h, head, targets(), weights(), options).objective
                 },
                 |[h, w, b]| plain(linear::plain(h, w, Some(b.reshape([vocabulary])))),

@@ -7,7 +7,7 @@
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
-use smelt_backend::kernels::{CrossEntropyLoss, CrossEntropyOptions, Head, soft_cap};
+use smelt_backend::kernels::{CrossEntropyLoss, CrossEntropyOptions, Head, HeadWeight, soft_cap};
 use smelt_backend::{Kernels, float_tensor, int_tensor};
 
 use crate::blocks::{
@@ -129,7 +129,7 @@ impl<B: Backend> Decoder<B> {
     {
         match &self.lm_head {
             Some(head) => head.head(),
-            None => Head { weight: self.embed_tokens.weight.val(), bias: None },
+            None => Head { weight: HeadWeight::Float(self.embed_tokens.weight.val()), bias: None },
         }
     }
 }
@@ -176,8 +176,7 @@ impl<B: Kernels> Decoder<B> {
 
     /// The same of rows as [`Decoder::extend`] returns them, `[rows, hidden_size]` -> `[rows, vocab_size]`.
     pub fn row_logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
-        let Head { weight, bias } = self.head();
-        soft_cap(Kernels::linear(hidden, weight, bias), self.config.head.softcap)
+        soft_cap(self.head().logits(hidden), self.config.head.softcap)
     }
 
     /// `sum token_weights * negative log-likelihood of targets` in nats, and the same with the z-loss of

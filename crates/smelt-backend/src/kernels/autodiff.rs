@@ -6,6 +6,7 @@
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
+use burn::module::AutodiffModule;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Int, Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;
@@ -15,8 +16,9 @@ use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
 use super::{
-    Activation, AttentionOptions, CrossEntropyLoss, CrossEntropyOptions, Head, Kernels, RotaryStyle,
-    activation, attention, cross_entropy, dropout, embedding, layer_norm, linear, rms_norm, rotary,
+    Activation, AttentionOptions, CrossEntropyLoss, CrossEntropyOptions, Head, HeadWeight, Kernels,
+    QuantizedWeight, RotaryStyle, activation, attention, cross_entropy, dropout, embedding, layer_norm,
+    linear, quantized, rms_norm, rotary,
 };
 use crate::profile;
 
@@ -116,6 +118,30 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         }
     }
 
+    fn quantized_linear(
+        x: Tensor<Self, 2>,
+        weight: QuantizedWeight<Self>,
+        bias: Option<Tensor<Self, 1>>,
+    ) -> Tensor<Self, 2> {
+        let _span = profile::forward("quantized_linear");
+        let (x, weight) = (float(x), weight.valid());
+        let y = B::quantized_linear(inner::<B, C, 2>(&x), weight.clone(), None);
+        let y = record::<quantized::QuantizedLinear, B, C, 1, 2>([&x], y, || weight);
+        match bias {
+            Some(bias) => y + bias.unsqueeze(),
+            None => y,
+        }
+    }
+
+    fn quantized_embedding(weight: QuantizedWeight<Self>, ids: Tensor<Self, 2, Int>) -> Tensor<Self, 3> {
+        let _span = profile::forward("quantized_embedding");
+        Tensor::from_inner(B::quantized_embedding(weight.valid(), ids.inner()))
+    }
+
+    fn dequantized(weight: QuantizedWeight<Self>) -> Tensor<Self, 2> {
+        Tensor::from_inner(B::dequantized(weight.valid()))
+    }
+
     fn embedding(weight: Tensor<Self, 2>, ids: Tensor<Self, 2, Int>) -> Tensor<Self, 3> {
         let _span = profile::forward("embedding");
         let weight = float(weight);
@@ -208,25 +234,40 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         options: CrossEntropyOptions,
     ) -> CrossEntropyLoss<Self> {
         let _span = profile::forward("linear_cross_entropy");
-        let (hidden, weight, bias) = (float(hidden), float(head.weight), head.bias.map(float));
-        let needed =
-            [hidden.is_tracked(), weight.is_tracked(), bias.as_ref().is_some_and(|bias| bias.is_tracked())];
+        let (hidden, bias) = (float(hidden), head.bias.map(float));
+        let (weight, inner_weight) = match head.weight {
+            HeadWeight::Float(weight) => {
+                let weight = float(weight);
+                let inner_weight = HeadWeight::Float(inner::<B, C, 2>(&weight));
+                (Some(weight), inner_weight)
+            }
+            HeadWeight::Quantized(weight) => (None, HeadWeight::Quantized(weight.valid())),
+        };
+        let is_tracked =
+            |input: &Option<Tracked<B, C>>| input.as_ref().is_some_and(|input| input.is_tracked());
         let (loss, gradients) = cross_entropy::chunked_with_gradients::<B>(
             inner::<B, C, 2>(&hidden),
-            Head { weight: inner::<B, C, 2>(&weight), bias: bias.as_ref().map(inner::<B, C, 1>) },
+            Head { weight: inner_weight, bias: bias.as_ref().map(inner::<B, C, 1>) },
             Tensor::from_primitive(targets.into_primitive()),
             untracked(token_weights),
             options,
-            needed,
+            [hidden.is_tracked(), is_tracked(&weight), is_tracked(&bias)],
         );
         let CrossEntropyLoss { likelihood, objective } = loss;
-        let objective = match bias {
-            Some(bias) => {
-                let inputs = [&hidden, &weight, &bias];
+        let objective = match (&weight, &bias) {
+            (Some(weight), Some(bias)) => {
+                let inputs = [&hidden, weight, bias];
                 record::<cross_entropy::WithBias, B, C, 3, 1>(inputs, objective, || gradients)
             }
-            None => {
-                record::<cross_entropy::WithoutBias, B, C, 2, 1>([&hidden, &weight], objective, || gradients)
+            (Some(weight), None) => {
+                record::<cross_entropy::WithoutBias, B, C, 2, 1>([&hidden, weight], objective, || gradients)
+            }
+            (None, Some(bias)) => {
+                let inputs = [&hidden, bias];
+                record::<cross_entropy::QuantizedWithBias, B, C, 2, 1>(inputs, objective, || gradients)
+            }
+            (None, None) => {
+                record::<cross_entropy::QuantizedWithoutBias, B, C, 1, 1>([&hidden], objective, || gradients)
             }
         };
         CrossEntropyLoss { likelihood: Tensor::from_inner(likelihood), objective }

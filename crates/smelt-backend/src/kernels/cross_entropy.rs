@@ -7,9 +7,9 @@
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
-use super::Kernels;
 use super::autodiff::{Operation, float, tensor};
 use super::linear::{LinearGradients, operand};
+use super::{Kernels, QuantizedWeight};
 
 /// How [`Kernels::linear_cross_entropy`] divides its work.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,9 +53,60 @@ pub struct TokenLoss<B: Kernels> {
 #[derive(Debug, Clone)]
 pub struct Head<B: Kernels> {
     /// `[vocab, hidden]`
-    pub weight: Tensor<B, 2>,
+    pub weight: HeadWeight<B>,
     /// `[vocab]`
     pub bias: Option<Tensor<B, 1>>,
+}
+
+impl<B: Kernels> Head<B> {
+    /// `[rows, hidden]` -> `[rows, vocab]`
+    pub fn logits(self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
+        match self.weight {
+            HeadWeight::Float(weight) => Kernels::linear(hidden, weight, self.bias),
+            HeadWeight::Quantized(weight) => Kernels::quantized_linear(hidden, weight, self.bias),
+        }
+    }
+}
+
+/// The matrix of an output head.
+#[derive(Debug, Clone)]
+pub enum HeadWeight<B: Kernels> {
+    /// In floats of any width.
+    Float(Tensor<B, 2>),
+    /// Packed, and not trained.
+    Quantized(QuantizedWeight<B>),
+}
+
+impl<B: Kernels> HeadWeight<B> {
+    /// Memory that a value takes, scales and biases included.
+    pub fn bytes_per_value(&self) -> f64 {
+        match self {
+            Self::Float(weight) => weight.dtype().size() as f64,
+            Self::Quantized(weight) => {
+                weight.size_bytes() as f64 / weight.dims().iter().product::<usize>() as f64
+            }
+        }
+    }
+
+    /// `hidden` as a product with the matrix takes it.
+    fn operand(&self, hidden: Tensor<B, 2>, trained: bool) -> Tensor<B, 2> {
+        match self {
+            Self::Float(weight) => operand(hidden, weight, trained),
+            Self::Quantized(_) => hidden,
+        }
+    }
+
+    /// Gradients for `[hidden, weight, bias]`, each only if `needed`.
+    fn backward(&self, hidden: Tensor<B, 2>, grad: Tensor<B, 2>, needed: [bool; 3]) -> LinearGradients<B> {
+        match self {
+            Self::Float(weight) => B::linear_backward(hidden, weight.clone(), grad, needed),
+            Self::Quantized(weight) => LinearGradients {
+                bias: needed[2].then(|| grad.clone().sum_dim(0).squeeze_dim(0)),
+                x: needed[0].then(|| B::quantized_linear_backward(weight.clone(), grad)),
+                weight: None,
+            },
+        }
+    }
 }
 
 /// `softcap * tanh(logits / softcap)`; the logits themselves without a cap.
@@ -94,9 +145,8 @@ pub(super) fn chunked_with_gradients<B: Kernels>(
     for start in (0..tokens).step_by(options.chunk_tokens) {
         let length = options.chunk_tokens.min(tokens - start);
         let rows = hidden.clone().narrow(0, start, length);
-        let rows = operand(rows, &head.weight, needed[1]);
-        let logits = Kernels::linear(rows.clone(), head.weight.clone(), head.bias.clone());
-        let logits = soft_cap(logits, options.softcap);
+        let rows = head.weight.operand(rows, needed[1]);
+        let logits = soft_cap(head.clone().logits(rows.clone()), options.softcap);
         let capped = options.softcap.filter(|_| with_gradient).map(|cap| (logits.clone(), cap));
         let chunk_targets = targets.clone().narrow(0, start, length);
         let chunk_weights = token_weights.clone().narrow(0, start, length);
@@ -108,7 +158,7 @@ pub(super) fn chunked_with_gradients<B: Kernels>(
                 let ratio = logits / cap;
                 grad * (ratio.clone() * ratio * -1.0 + 1.0)
             });
-            gradients.add(B::linear_backward(rows, head.weight.clone(), grad, needed));
+            gradients.add(head.weight.backward(rows, grad, needed));
         }
     }
     let likelihood = sum.expect("at least one chunk");
@@ -217,5 +267,41 @@ impl<B: Kernels> Operation<B, 2> for WithoutBias {
     ) -> [Option<FloatTensor<B>>; 2] {
         let [hidden, weight, _] = gradients.scaled(tensor(grad));
         [hidden, weight]
+    }
+}
+
+/// As [`WithBias`], for a quantized head: inputs `[hidden, bias]`.
+#[derive(Debug)]
+pub(super) struct QuantizedWithBias;
+
+/// As [`WithBias`], for a quantized head without one: input `[hidden]`.
+#[derive(Debug)]
+pub(super) struct QuantizedWithoutBias;
+
+impl<B: Kernels> Operation<B, 2> for QuantizedWithBias {
+    const NAME: &'static str = "linear_cross_entropy";
+    type Saved = Gradients<B>;
+
+    fn backward(
+        gradients: Self::Saved,
+        grad: FloatTensor<B>,
+        _needed: [bool; 2],
+    ) -> [Option<FloatTensor<B>>; 2] {
+        let [hidden, _, bias] = gradients.scaled(tensor(grad));
+        [hidden, bias]
+    }
+}
+
+impl<B: Kernels> Operation<B, 1> for QuantizedWithoutBias {
+    const NAME: &'static str = "linear_cross_entropy";
+    type Saved = Gradients<B>;
+
+    fn backward(
+        gradients: Self::Saved,
+        grad: FloatTensor<B>,
+        _needed: [bool; 1],
+    ) -> [Option<FloatTensor<B>>; 1] {
+        let [hidden, _, _] = gradients.scaled(tensor(grad));
+        [hidden]
     }
 }

@@ -15,6 +15,7 @@ pub mod embedding;
 pub mod layer_norm;
 pub mod linear;
 pub mod positions;
+pub mod quantized;
 pub mod rms_norm;
 pub mod rotary;
 
@@ -27,9 +28,10 @@ use crate::Precision;
 pub use activation::Activation;
 pub use adamw::{AdamWFactors, AdamWState, AdamWStep};
 pub use attention::{AttentionGradients, AttentionOptions, AttentionSegment};
-pub use cross_entropy::{CrossEntropyLoss, CrossEntropyOptions, Head, TokenLoss, soft_cap};
+pub use cross_entropy::{CrossEntropyLoss, CrossEntropyOptions, Head, HeadWeight, TokenLoss, soft_cap};
 pub use layer_norm::LayerNormGradients;
 pub use linear::LinearGradients;
+pub use quantized::{QuantizationError, QuantizationFormat, QuantizedBytes, QuantizedWeight};
 pub use rms_norm::RmsNormGradients;
 pub use rotary::RotaryStyle;
 
@@ -89,6 +91,36 @@ pub trait Kernels: Backend {
         needed: [bool; 3],
     ) -> LinearGradients<Self> {
         linear::plain_backward(x, weight, grad, needed)
+    }
+
+    /// `x W^T + bias` for the values `W` `[out, in]` of a quantized weight: `x` `[rows, in]`, `bias` `[out]` ->
+    /// `[rows, out]`, all in f32.
+    ///
+    /// Activations are not rounded: results are those of the values in f32, but for the rounding of sums. `W` never
+    /// exists as a whole. Under autodiff, gradients pass to `x` and `bias`.
+    fn quantized_linear(
+        x: Tensor<Self, 2>,
+        weight: QuantizedWeight<Self>,
+        bias: Option<Tensor<Self, 1>>,
+    ) -> Tensor<Self, 2> {
+        quantized::plain::linear(x, weight, bias)
+    }
+
+    /// Gradient of [`quantized_linear`](Kernels::quantized_linear) for `x`: `grad W`.
+    fn quantized_linear_backward(weight: QuantizedWeight<Self>, grad: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        quantized::plain::linear_backward(weight, grad)
+    }
+
+    /// Rows of a quantized weight `[ids, features]`: `ids` `[batch, seq]` -> `[batch, seq, features]` in f32.
+    ///
+    /// Ids must be in the table, as for [`embedding`](Kernels::embedding).
+    fn quantized_embedding(weight: QuantizedWeight<Self>, ids: Tensor<Self, 2, Int>) -> Tensor<Self, 3> {
+        quantized::plain::embedding(weight, ids)
+    }
+
+    /// All values of a quantized weight, `[out, in]` in f32: `scale * q + bias`, both operations rounded.
+    fn dequantized(weight: QuantizedWeight<Self>) -> Tensor<Self, 2> {
+        quantized::plain::dequantized(weight)
     }
 
     /// Rows of `weight` `[ids, features]`: `ids` `[batch, seq]` -> `[batch, seq, features]`.

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use smelt_backend::Kernels;
-use smelt_backend::kernels::Head;
+use smelt_backend::kernels::{Head, HeadWeight};
 
 use super::{DropoutStream, Lora, computed, parameter};
 
@@ -47,7 +47,7 @@ impl<B: Kernels> Linear<B> {
             Some(lora) => lora.merged_weight(self),
             None => self.weight.val(),
         };
-        Head { weight, bias: self.bias.as_ref().map(|bias| computed(bias.val())) }
+        Head { weight: HeadWeight::Float(weight), bias: self.bias.as_ref().map(|bias| computed(bias.val())) }
     }
 
     /// Makes the adapter part of the weight, which keeps its dtype.

@@ -72,7 +72,7 @@ impl FolderJob<'_> {
             ControlFlow::Continue(())
         };
         let report = generate(&model, &config, &prompt, &options, &mut on_token, device)?;
-        let held = model.head().weight.dtype().size() as f64;
+        let held = model.head().weight.bytes_per_value();
         let read = smelt_model::estimate::parameters(&config.decoder).total as f64 * held;
         Ok(FolderSpeed {
             load_seconds,

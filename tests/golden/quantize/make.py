@@ -40,9 +40,9 @@ for dtype in ["float32", "float16", "bfloat16"]:
             golden[f"{name}.packed"] = np.array(packed).astype(np.int64)
             golden[f"{name}.scales"] = np.array(scales.astype(mx.float32))
             golden[f"{name}.biases"] = np.array(biases.astype(mx.float32))
-            if dtype == "float32" and group_size == 64:
+            if group_size == 64:
                 wide = mx.dequantize(packed, scales, biases, group_size=group_size, bits=bits)
-                golden[f"{name}.dequantized"] = np.array(wide)
+                golden[f"{name}.dequantized"] = np.array(wide.astype(mx.float32))
 
 save_file(golden, "golden.safetensors")
 with open("meta.json", "w") as file:

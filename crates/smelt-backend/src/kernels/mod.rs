@@ -118,7 +118,8 @@ pub trait Kernels: Backend {
         quantized::plain::embedding(weight, ids)
     }
 
-    /// All values of a quantized weight, `[out, in]` in f32: `scale * q + bias`, both operations rounded.
+    /// All values of a quantized weight, `[out, in]` in f32: `scale * q + bias`, both operations rounded to the format
+    /// of the scales, as MLX does it.
     fn dequantized(weight: QuantizedWeight<Self>) -> Tensor<Self, 2> {
         quantized::plain::dequantized(weight)
     }

@@ -2,8 +2,8 @@
 
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
-use super::QuantizedWeight;
-use crate::Kernels;
+use super::{QuantizedWeight, dequantize};
+use crate::{Kernels, float_tensor};
 
 /// Values that exist in f32 at a time.
 const BLOCK_VALUES: usize = 1 << 21;
@@ -57,14 +57,22 @@ fn blocks<B: Kernels>(weight: QuantizedWeight<B>) -> impl Iterator<Item = (usize
     (0..out).step_by(count).map(move |start| (start, weight.rows(start, count.min(out - start))))
 }
 
-/// What the codes stand for, `[out, in]` in f32.
+/// What the codes stand for, `[out, in]` in f32 ([`GroupScale::value`](super::GroupScale::value)).
 fn expanded<B: Kernels>(weight: QuantizedWeight<B>) -> Tensor<B, 2> {
-    let [out, features] = weight.dims();
+    let ([out, features], dtype, device) = (weight.dims(), weight.dtype(), weight.device());
+    let computes_in =
+        |dtype| dtype == DType::F32 || B::keeps_weights_in(dtype) || B::supports_dtype(&device, dtype);
+    if !computes_in(dtype) {
+        // The device cannot round to this format.
+        let values = dequantize(&weight.to_bytes(), [out, features], weight.format());
+        return float_tensor(values.expect("the bytes of a weight"), [out, features], &device);
+    }
     let format = weight.format();
     let groups = [out, features / format.group_size(), 1];
     let codes = codes(weight.packed, format.bits()).reshape([out, groups[1], format.group_size()]);
     let [scales, biases] = [weight.scales, weight.biases].map(|part| part.cast(DType::F32).reshape(groups));
-    (codes * scales + biases).reshape([out, features])
+    let rounded = |x: Tensor<B, 3>| if dtype == DType::F32 { x } else { x.cast(dtype).cast(DType::F32) };
+    rounded(rounded(codes * scales) + biases).reshape([out, features])
 }
 
 /// Every code as a number: `packed` `[out, words]` -> `[out * words / bits, 32]`.

@@ -9,7 +9,7 @@ use super::format::holds_scales;
 use super::weight::check_bytes;
 use super::{QuantizationError, QuantizationFormat, QuantizedBytes, pack, unpack};
 
-/// Scale and bias of a group: code `q` stands for `scale q + bias`.
+/// Scale and bias of a group: code `q` stands for `scale q + bias`, computed in the format that they are held in.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GroupScale {
     /// May be negative.
@@ -39,9 +39,16 @@ impl GroupScale {
         steps.clamp(0.0, f32::from(format.largest_code())) as u8
     }
 
-    /// What a code stands for.
-    pub fn value(self, code: u8) -> f32 {
-        self.scale * f32::from(code) + self.bias
+    /// What a code stands for, where scale and bias are held in `dtype`.
+    ///
+    /// In 16 bits both the product and the sum are rounded to it: such are the values of MLX, and of whoever expands
+    /// a weight in the model's own format. Left in f32 they would be others by up to half a unit in the last place,
+    /// which shows in the second digit of logits.
+    ///
+    /// # Panics
+    /// If `dtype` is none that scales are held in.
+    pub fn value(self, code: u8, dtype: DType) -> f32 {
+        round_to(dtype, round_to(dtype, self.scale * f32::from(code)) + self.bias)
     }
 
     /// As it can be held in `dtype`, each of both rounded to the nearest.
@@ -49,13 +56,17 @@ impl GroupScale {
     /// # Panics
     /// If `dtype` is none that scales are held in.
     pub fn rounded(self, dtype: DType) -> Self {
-        let round = |value: f32| match dtype {
-            DType::F32 => value,
-            DType::F16 => f16::from_f32(value).to_f32(),
-            DType::BF16 => bf16::from_f32(value).to_f32(),
-            _ => panic!("scales are never in {dtype:?}"),
-        };
-        Self { scale: round(self.scale), bias: round(self.bias) }
+        Self { scale: round_to(dtype, self.scale), bias: round_to(dtype, self.bias) }
+    }
+}
+
+/// The number of `dtype` that is nearest to `value`.
+fn round_to(dtype: DType, value: f32) -> f32 {
+    match dtype {
+        DType::F32 => value,
+        DType::F16 => f16::from_f32(value).to_f32(),
+        DType::BF16 => bf16::from_f32(value).to_f32(),
+        _ => panic!("scales are never in {dtype:?}"),
     }
 }
 
@@ -135,7 +146,8 @@ pub fn dequantize(
             for ((values, packed), (scale, bias)) in values.zip(packed).zip(scales.iter().zip(biases)) {
                 unpack(packed, format, codes);
                 let group = GroupScale { scale: *scale, bias: *bias };
-                values.iter_mut().zip(&*codes).for_each(|(value, code)| *value = group.value(*code));
+                let value = |code: u8| group.value(code, weight.dtype);
+                values.iter_mut().zip(&*codes).for_each(|(slot, code)| *slot = value(*code));
             }
         },
     );

@@ -9,7 +9,8 @@ use super::format::holds_scales;
 use super::{QuantizationError, QuantizationFormat};
 use crate::{Kernels, tensor_over};
 
-/// A weight `[out, in]` whose rows are groups of codes: code `q` stands for `scale q + bias`.
+/// A weight `[out, in]` whose rows are groups of codes: code `q` stands for `scale q + bias`, computed in the format
+/// of the scales.
 ///
 /// Copies share the tensors. Nothing in it is a parameter: it is not trained, saved or counted as one.
 #[derive(Module, Debug)]
@@ -45,6 +46,11 @@ impl<B: Backend> QuantizedWeight<B> {
     pub fn dims(&self) -> [usize; 2] {
         let [out, groups] = self.scales.dims();
         [out, groups * self.format.group_size()]
+    }
+
+    /// Where it is.
+    pub fn device(&self) -> B::Device {
+        self.packed.device()
     }
 
     /// How values are packed.

@@ -146,6 +146,11 @@ fn of_model(error: &ModelError) -> Option<String> {
             "check the model's `config.json`"
         }
         ModelError::Mismatch { .. } => "check that `config.json` and the weights are of the same model",
+        ModelError::Packed { .. } => "train an adapter on it with `--method qlora`",
+        ModelError::Quantized { .. } => "quantize the model that it was made from",
+        ModelError::BadRule { .. } | ModelError::NothingQuantized => {
+            "a rule is a pattern such as `layers.0-10.attention`, `layers.*.mlp.down_proj` or `lm_head` with `{bits: 4}`"
+        }
         ModelError::NoWeights { .. } => {
             "weights are read from safetensors, and from the zip archives of PyTorch 1.6 and later"
         }

@@ -4,14 +4,14 @@
 //! files, losses or sampling. There are two ways in: [`Decoder::hidden`] takes a rectangle of whole sequences, padded
 //! if need be; [`Decoder::extend`] continues any number of sequences, each behind its own cache.
 
-use burn::module::{Module, Param, ParamId};
+use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
-use smelt_backend::kernels::{CrossEntropyLoss, CrossEntropyOptions, Head, HeadWeight, soft_cap};
+use smelt_backend::kernels::{CrossEntropyLoss, CrossEntropyOptions, Head, soft_cap};
 use smelt_backend::{Kernels, float_tensor, int_tensor};
 
 use crate::blocks::{
-    Block, CacheRows, DropoutStream, Embedding, Linear, Norm, Pass, Rotary, Routing, dropout,
+    Block, CacheRows, DropoutStream, Embedding, Linear, Matrix, Norm, Pass, Rotary, Routing, dropout,
 };
 use crate::cache::KvCache;
 use crate::config::{DecoderConfig, Positions};
@@ -106,20 +106,32 @@ impl<B: Backend> Decoder<B> {
 
     /// All projections by their paths in the model, first to last; the head comes last if there is one.
     pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear<B>)> {
-        let blocks = self.layers.iter_mut().enumerate().flat_map(|(layer, block)| {
-            block.linears_mut().map(move |(name, linear)| (format!("layers.{layer}.{name}"), linear))
-        });
-        blocks.chain(self.lm_head.iter_mut().map(|head| ("lm_head".to_owned(), head)))
+        of_linears(&mut self.layers, self.lm_head.as_mut())
+    }
+
+    /// All matrices by the paths of their modules: the tables, then those of the projections.
+    pub(crate) fn matrices_mut(&mut self) -> impl Iterator<Item = (String, &mut Matrix<B>)> {
+        let Self { embed_tokens, embed_positions, layers, lm_head, .. } = self;
+        let tables = [("embed_tokens", Some(embed_tokens)), ("embed_positions", embed_positions.as_mut())];
+        let tables =
+            tables.into_iter().filter_map(|(path, table)| Some((path.to_owned(), &mut table?.weight)));
+        let linears = of_linears(layers, lm_head.as_mut());
+        tables.chain(linears.map(|(path, linear)| (path, &mut linear.weight)))
+    }
+
+    /// The matrix of the table or projection at `path`, such as `layers.0.self_attn.q_proj`.
+    pub fn matrix(&self, path: &str) -> Option<Matrix<B>> {
+        let mut shared = self.clone();
+        shared.matrices_mut().find(|(own, _)| own == path).map(|(_, matrix)| matrix.clone())
     }
 
     /// Gives the head a matrix of its own, equal to the token vectors, where it is tied to them.
     pub(crate) fn untie(&mut self) {
-        let weight = &self.embed_tokens.weight;
-        self.lm_head.get_or_insert_with(|| Linear {
-            weight: Param::initialized(ParamId::new(), weight.val()),
-            bias: None,
-            lora: None,
-        });
+        let weight = match &self.embed_tokens.weight {
+            Matrix::Dense(weight) => Matrix::of(weight.val()),
+            packed => packed.clone(),
+        };
+        self.lm_head.get_or_insert_with(|| Linear { weight, bias: None, lora: None });
     }
 
     /// The head: its own, or the token vectors.
@@ -129,7 +141,7 @@ impl<B: Backend> Decoder<B> {
     {
         match &self.lm_head {
             Some(head) => head.head(),
-            None => Head { weight: HeadWeight::Float(self.embed_tokens.weight.val()), bias: None },
+            None => Head { weight: self.embed_tokens.weight.head(), bias: None },
         }
     }
 }
@@ -338,6 +350,16 @@ struct Run<B: Backend> {
     x: Tensor<B, 2>,
     pass: Pass<B>,
     routings: Vec<Routing<B>>,
+}
+
+fn of_linears<'a, B: Backend>(
+    layers: &'a mut [Block<B>],
+    head: Option<&'a mut Linear<B>>,
+) -> impl Iterator<Item = (String, &'a mut Linear<B>)> {
+    let blocks = layers.iter_mut().enumerate().flat_map(|(layer, block)| {
+        block.linears_mut().map(move |(name, linear)| (format!("layers.{layer}.{name}"), linear))
+    });
+    blocks.chain(head.map(|head| ("lm_head".to_owned(), head)))
 }
 
 fn unflat<B: Backend>(x: Tensor<B, 2>, pass: &Pass<B>) -> Tensor<B, 3> {

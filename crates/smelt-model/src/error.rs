@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use smelt_backend::kernels::QuantizationError;
+
 /// How many names of each sort an error lists before it only counts the rest.
 const LISTED: usize = 20;
 
@@ -189,6 +191,38 @@ pub enum ModelError {
         head: String,
         /// The embedding it should equal.
         embedding: String,
+    },
+    /// A matrix does not fit the format that it has, or is to get.
+    #[error("`{name}` does not fit its quantization")]
+    Quantization {
+        /// The module or tensor.
+        name: String,
+        /// Why not.
+        #[source]
+        source: QuantizationError,
+    },
+    /// A rule of quantization means nothing, or nothing of this model.
+    #[error("`{rule}` in the quantization rules: {reason}")]
+    BadRule {
+        /// The pattern.
+        rule: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Rules of quantization leave every matrix as it is.
+    #[error("nothing would be quantized: no rule matches a module whose rows divide into groups")]
+    NothingQuantized,
+    /// What is to be quantized is so already.
+    #[error("the weights in `{path}` are quantized already")]
+    Quantized {
+        /// The file or index.
+        path: PathBuf,
+    },
+    /// Weights that are packed cannot be trained.
+    #[error("the weights in `{folder}` are quantized, and quantized weights cannot be trained themselves")]
+    Packed {
+        /// The model.
+        folder: PathBuf,
     },
     /// A token id is outside the vocabulary.
     #[error("token id {id} at position {position} is outside the vocabulary of {vocab_size}")]

@@ -19,6 +19,7 @@ mod limits;
 mod mask;
 mod parameters;
 mod positions;
+pub mod quantization;
 mod rotary;
 pub mod weights;
 
@@ -35,5 +36,6 @@ pub use family::Family;
 pub use flops::{Trained, training_flops_per_token};
 pub use init::Distribution;
 pub use parameters::{ParameterInfo, ParameterMapper, ParameterVisitor, Role};
+pub use quantization::Quantization;
 pub use rotary::{RopeLengths, RopeScaling, RotaryConfig, Yarn};
 pub use weights::{NameMap, load, load_for_training, save};

@@ -1,12 +1,16 @@
 //! Every parameter by name: module path, checkpoint key, shape and role.
 //!
 //! Saving, loading, weight decay and optimizer state all walk the model through here, so that they agree
-//! on names. The path is that of the fields (`layers.0.self_attn.qkv_proj.weight`).
+//! on names. The path is that of the fields (`layers.0.self_attn.qkv_proj.weight`). Matrices that are packed are
+//! no parameters; `weights` finds them by the paths of their modules.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use smelt_backend::{Job, Kernels, dispatch, in_build};
 
+use crate::blocks::Matrix;
+use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::weights::NameMap;
 
@@ -92,6 +96,18 @@ impl<B: Backend> Decoder<B> {
         list.0
     }
 
+    /// Memory that the weights take.
+    pub fn size_bytes(&self) -> usize {
+        let mut sizes = Sizes(0);
+        self.visit(&mut sizes);
+        let mut shared = self.clone();
+        let packed = shared.matrices_mut().filter_map(|(_, matrix)| match matrix {
+            Matrix::Quantized(weight) => Some(weight.size_bytes()),
+            Matrix::Dense(_) => None,
+        });
+        sizes.0 + packed.sum::<usize>()
+    }
+
     /// The model on the autodiff backend, with every parameter asking for a gradient.
     ///
     /// `from_inner` alone would not ask: a plain backend's tensors forget that they wanted one.
@@ -112,11 +128,41 @@ impl<B: Backend> Decoder<B> {
     }
 }
 
+impl ModelConfig {
+    /// All parameters of the model, in the order of the fields, none of them packed; nothing is allocated for values.
+    ///
+    /// # Panics
+    /// In a build without any backend.
+    pub fn parameters(&self) -> Vec<ParameterInfo> {
+        // A structure is the same on every backend.
+        let name = *in_build().first().expect("a backend in this build");
+        dispatch(name, Parameters(self))
+    }
+}
+
+struct Parameters<'a>(&'a ModelConfig);
+
+impl Job for Parameters<'_> {
+    type Output = Vec<ParameterInfo>;
+
+    fn run<B: Kernels>(self, device: B::Device) -> Vec<ParameterInfo> {
+        Decoder::<B>::structure(&self.0.decoder, &device).named_parameters(&self.0.family.names)
+    }
+}
+
 struct List(Vec<ParameterInfo>);
 
 impl<B: Backend> ParameterVisitor<B> for List {
     fn visit<const D: usize>(&mut self, info: &ParameterInfo, _: &Param<Tensor<B, D>>) {
         self.0.push(info.clone());
+    }
+}
+
+struct Sizes(usize);
+
+impl<B: Backend> ModuleVisitor<B> for Sizes {
+    fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<B, D>>) {
+        self.0 += parameter.lazy_shape().num_elements() * parameter.val().dtype().size();
     }
 }
 
@@ -207,8 +253,7 @@ impl<'a> Trail<'a> {
     }
 
     fn info<B: Backend, const D: usize>(&self, parameter: &Param<Tensor<B, D>>) -> ParameterInfo {
-        let segments: Vec<&str> = self.entered.iter().map(|(name, _)| name.as_str()).collect();
-        let path = segments.join(".");
+        let path = self.fields().map(|(name, _)| name).collect::<Vec<_>>().join(".");
         let key = adapter_key(&path, self.names).unwrap_or_else(|| self.names.key(&path));
         ParameterInfo {
             shape: parameter.lazy_shape().to_vec(),
@@ -219,13 +264,19 @@ impl<'a> Trail<'a> {
         }
     }
 
+    /// The fields entered, each with its struct; that a matrix is dense does not show in a path.
+    fn fields(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
+        let entered = self.entered.iter().map(|(name, owner)| (name.as_str(), owner.as_str()));
+        entered.filter(|(_, owner)| *owner != "Enum:Matrix")
+    }
+
     /// What stands here follows from other parameters: nobody names, trains or saves it.
     fn is_derived(&self) -> bool {
         self.entered.last().is_some_and(|(name, owner)| name == "base_squares" && owner == "Struct:Magnitude")
     }
 
     fn role(&self) -> Role {
-        match self.entered.last().map(|(name, owner)| (name.as_str(), owner.as_str())) {
+        match self.fields().next_back() {
             Some(("bias", _)) => Role::Bias,
             Some((_, "Struct:Embedding")) => Role::Embedding,
             Some((_, "Struct:Norm")) => Role::Norm,

@@ -78,16 +78,6 @@ pub enum HeadWeight<B: Kernels> {
 }
 
 impl<B: Kernels> HeadWeight<B> {
-    /// Memory that a value takes, scales and biases included.
-    pub fn bytes_per_value(&self) -> f64 {
-        match self {
-            Self::Float(weight) => weight.dtype().size() as f64,
-            Self::Quantized(weight) => {
-                weight.size_bytes() as f64 / weight.dims().iter().product::<usize>() as f64
-            }
-        }
-    }
-
     /// `hidden` as a product with the matrix takes it.
     fn operand(&self, hidden: Tensor<B, 2>, trained: bool) -> Tensor<B, 2> {
         match self {

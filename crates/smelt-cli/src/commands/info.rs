@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use smelt_data::hub::RepoKind;
-use smelt_model::Adapter;
 use smelt_model::weights::{Checkpoint, NameMap};
+use smelt_model::{Adapter, estimate};
 use smelt_text::{TOKENIZER_FILE, Tokenizer};
 
 use crate::context::Context;
@@ -37,7 +37,7 @@ struct ModelFacts {
     family: &'static str,
     parameters: u64,
     dtypes: BTreeSet<String>,
-    quantization: Option<serde_json::Value>,
+    quantization: Option<QuantizationFacts>,
     num_hidden_layers: usize,
     hidden_size: usize,
     num_attention_heads: usize,
@@ -47,6 +47,16 @@ struct ModelFacts {
     tokenizer_vocab_size: Option<usize>,
     size_bytes: u64,
     adapter: Option<AdapterFacts>,
+}
+
+#[derive(Debug, Serialize)]
+struct QuantizationFacts {
+    bits: u32,
+    group_size: usize,
+    /// Modules with a format of their own.
+    exceptions: usize,
+    /// Scales, biases and what is not quantized included.
+    bits_per_weight: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,13 +77,19 @@ pub fn run(args: &InfoArgs, context: &Context) -> Result<(), CliError> {
 fn gather(source: &ModelSource) -> Result<ModelFacts, CliError> {
     let (folder, config) = (source.base.as_path(), source.config()?);
     let checkpoint = Checkpoint::open(folder)?;
-    let mut parameters = 0;
+    let (mut stored, mut stored_bytes) = (0, 0);
     let mut dtypes = BTreeSet::new();
     for name in checkpoint.names().filter(|name| !config.family.names.is_ignored(name)) {
         let Some(file) = checkpoint.file_of(name) else { continue };
-        parameters += file.shape(name)?.iter().product::<usize>() as u64;
+        stored += file.shape(name)?.iter().product::<usize>() as u64;
+        stored_bytes += file.size_bytes(name)?;
         dtypes.insert(file.dtype(name)?.to_lowercase());
     }
+    // Codes are not parameters: several lie in a number of the file.
+    let parameters = match config.quantization {
+        Some(_) => estimate::parameters(&config.decoder).total,
+        None => stored,
+    };
     let tokenizer =
         folder.join(TOKENIZER_FILE).is_file().then(|| Tokenizer::from_folder(folder)).transpose()?;
     Ok(ModelFacts {
@@ -81,7 +97,12 @@ fn gather(source: &ModelSource) -> Result<ModelFacts, CliError> {
         family: config.family.model_type,
         parameters,
         dtypes,
-        quantization: config.raw.get("quantization").filter(|value| !value.is_null()).cloned(),
+        quantization: config.quantization.as_ref().map(|quantization| QuantizationFacts {
+            bits: quantization.default.bits(),
+            group_size: quantization.default.group_size(),
+            exceptions: quantization.modules.len(),
+            bits_per_weight: 8.0 * stored_bytes as f64 / parameters.max(1) as f64,
+        }),
         num_hidden_layers: config.decoder.num_hidden_layers,
         hidden_size: config.decoder.hidden_size,
         num_attention_heads: config.decoder.attention.num_attention_heads,
@@ -119,6 +140,16 @@ fn folder_bytes(folder: &Path) -> Result<u64, CliError> {
     Ok(total)
 }
 
+fn quantization(facts: &QuantizationFacts) -> String {
+    let QuantizationFacts { bits, group_size, exceptions, bits_per_weight } = facts;
+    let others = match exceptions {
+        0 => String::new(),
+        1 => ", 1 module otherwise".to_owned(),
+        count => format!(", {count} modules otherwise"),
+    };
+    format!("{bits} bits in groups of {group_size}{others}; {bits_per_weight:.2} bits per weight in all")
+}
+
 fn page(model: &ModelFacts) -> String {
     let head = if model.tie_word_embeddings { "tied to the embedding" } else { "its own" };
     let tokenizer = match model.tokenizer_vocab_size {
@@ -130,7 +161,7 @@ fn page(model: &ModelFacts) -> String {
         ("family", model.family.to_owned()),
         ("parameters", format!("{} ({})", count(model.parameters), model.parameters)),
         ("dtype", model.dtypes.iter().cloned().collect::<Vec<_>>().join(", ")),
-        ("quantization", model.quantization.as_ref().map_or("none".to_owned(), ToString::to_string)),
+        ("quantization", model.quantization.as_ref().map_or("none".to_owned(), quantization)),
         ("layers", model.num_hidden_layers.to_string()),
         ("hidden size", model.hidden_size.to_string()),
         ("heads", model.num_attention_heads.to_string()),

@@ -8,6 +8,7 @@ mod causal;
 mod chat_template;
 mod checks;
 mod golden;
+mod mlx;
 mod sampling;
 mod tokenizer;
 mod training;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use smelt_backend::{Name, dispatch};
+use smelt_model::weights::TensorFile;
 
 use self::causal::CausalJob;
 use self::checks::{Check, Checks};
@@ -32,8 +34,9 @@ Examples:
   smelt verify tests/golden/* --backend ndarray";
 
 /// Files of a model's reference folder that some check reads.
-const KNOWN_FILES: [&str; 9] = [
+const KNOWN_FILES: [&str; 10] = [
     adapters::GOLDEN_FILE,
+    mlx::GOLDEN_FILE,
     training::ADAPTER_FOLDER,
     "config.json",
     "config_v5.json",
@@ -116,13 +119,17 @@ fn verify(folder: &Path, backend: Name, checks: &mut Checks) -> Result<(), CliEr
 /// What lies in `folder` beside `meta.json` and the files `known` to the checks of its kind.
 fn unknown_files(folder: &Path, known: &[&str]) -> Result<Vec<String>, CliError> {
     let failed = |source| CliError::Io { action: "read", path: folder.to_owned(), source };
+    let quantized = folder.join(mlx::GOLDEN_FILE);
+    let quantized = quantized.exists().then(|| TensorFile::open(&quantized)).transpose()?;
+    let quantized = quantized.as_ref().map(mlx::tags).unwrap_or_default();
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
         let shard = SHARDS.iter().any(|(start, end)| name.starts_with(start) && name.ends_with(end));
         // The checks of a base with adapters say which they know.
         let adapter = name.starts_with("adapter") && folder.join(adapters::GOLDEN_FILE).exists();
-        if !shard && !adapter && name != "meta.json" && !known.contains(&name.as_str()) {
+        let read = shard || adapter || quantized.contains(name.as_str());
+        if !read && name != "meta.json" && !known.contains(&name.as_str()) {
             names.push(name);
         }
     }

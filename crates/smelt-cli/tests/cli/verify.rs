@@ -15,6 +15,10 @@ fn copy(place: &Place, name: &str) -> String {
     fs::create_dir_all(place.path(name)).unwrap();
     for entry in fs::read_dir(golden(name)).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            copy(place, &format!("{name}/{}", path.file_name().unwrap().display()));
+            continue;
+        }
         fs::copy(&path, place.path(name).join(path.file_name().unwrap())).unwrap();
     }
     place.path(name).display().to_string()
@@ -64,6 +68,10 @@ fn the_reference_is_met_on_every_backend() {
             "final logits",
             "temp_topk_topp",
             "no_repeat_ngram",
+            "mlx_f16_unquantized.logits",
+            "mlx_4bit.dequant.q_proj0",
+            "mlx_4bit_g32_bf16.logits_dequant_f32",
+            "mlx_8bit.logits_mlx",
         ] {
             assert!(names.contains(&check), "{check} in {names:?}");
         }
@@ -98,6 +106,39 @@ fn what_differs_or_cannot_be_checked_fails() {
     );
     assert!(failed[3].starts_with("load: cannot read `absent/meta.json`"), "{failed:?}");
     assert!(ran.stderr.contains("error: 4 of "), "{}", ran.stderr);
+}
+
+#[test]
+fn a_quantized_folder_that_does_not_load_is_a_failed_check() {
+    let place = Place::new();
+    let folder = copy(&place, "mlx_quant");
+    place.write("mlx_quant/mlx_8bit/config.json", "{\"model_type\": \"llama\"}");
+    place.write("mlx_quant/mlx_2bit/config.json", "{}");
+    let ran = place.smelt(&["verify", "--backend", "cpu", "--json", &folder]);
+    assert_eq!(ran.code, Some(1));
+    let failed = ran.records().into_iter().filter(|row| row["passed"] == false);
+    let failed: Vec<String> = failed.map(|row| row["check"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(failed, ["file mlx_2bit", "mlx_8bit: load"]);
+}
+
+#[test]
+fn a_quantized_folder_runs_like_any_other() {
+    let place = Place::new();
+    let folder = copy(&place, "mlx_quant/mlx_4bit_f32");
+    let input = golden("mlx_quant/golden.safetensors").display().to_string();
+    place.done(&["logits", "--model", &folder, "--input", &input, "--output", "out.safetensors", "--quiet"]);
+    let tensors = |path: &Path| smelt_model::weights::TensorFile::open(path).unwrap();
+    let found = tensors(&place.path("out.safetensors")).f32("logits").unwrap();
+    let reference = tensors(&golden("mlx_quant/golden_mlx.safetensors"));
+    let expected = reference.f32("mlx_4bit_f32.logits_dequant_f32").unwrap();
+    assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 2e-4));
+
+    let info = place.done(&["info", "--json", &folder]).records().remove(0);
+    assert_eq!((&info["parameters"], &info["quantization"]["bits"]), (&53440.into(), &4.into()));
+    let bits = info["quantization"]["bits_per_weight"].as_f64().unwrap();
+    assert!((5.0..5.2).contains(&bits), "4 bits, and 64 of scale and bias for 64 values: {bits}");
+    let text = place.done(&["info", &folder]).stdout;
+    assert!(text.contains("4 bits in groups of 64; 5."), "{text}");
 }
 
 #[test]

@@ -95,6 +95,12 @@ impl<B: Kernels> Decoder<B> {
         if rules.adapts(head).is_some() || rules.saves(head) || rules.saves(embedding) {
             self.untie();
         }
+        for (path, matrix) in self.matrices_mut() {
+            // What is trained itself cannot stay packed.
+            if rules.saves(Module { path: &path, key: &names.module_key(&path) }) {
+                matrix.unpack();
+            }
+        }
         let mut adapted = Vec::new();
         let mut found = Vec::new();
         for (path, linear) in self.linears_mut() {

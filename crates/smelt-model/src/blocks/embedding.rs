@@ -1,23 +1,23 @@
 //! A table of vectors, for tokens and for learned positions.
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use smelt_backend::Kernels;
 
-use super::{computed, parameter};
+use super::Matrix;
 
 /// A table of vectors looked up by id.
 #[derive(Module, Debug)]
 pub struct Embedding<B: Backend> {
     /// `[ids, features]`
-    pub weight: Param<Tensor<B, 2>>,
+    pub weight: Matrix<B>,
 }
 
 impl<B: Backend> Embedding<B> {
     /// `ids` vectors of `features`, without values.
     pub(crate) fn structure(ids: usize, features: usize, device: &B::Device) -> Self {
-        Self { weight: parameter([ids, features], device) }
+        Self { weight: Matrix::structure([ids, features], device) }
     }
 
     /// `ids` `[batch, seq]` -> `[batch, seq, features]`.
@@ -27,16 +27,19 @@ impl<B: Backend> Embedding<B> {
     where
         B: Kernels,
     {
-        computed(Kernels::embedding(self.weight.val(), ids))
+        self.weight.rows(ids)
     }
 
     /// The vectors of `count` consecutive ids from `first`: `[1, count, features]`.
     ///
     /// # Panics
     /// If the table is shorter.
-    pub fn range(&self, first: usize, count: usize) -> Tensor<B, 3> {
-        let [ids, features] = self.weight.dims();
+    pub fn range(&self, first: usize, count: usize) -> Tensor<B, 3>
+    where
+        B: Kernels,
+    {
+        let [ids, _] = self.weight.dims();
         assert!(first + count <= ids, "positions {first}..{} of {ids}", first + count);
-        computed(self.weight.val().slice([first..first + count, 0..features])).unsqueeze()
+        self.weight.range(first, count).unsqueeze()
     }
 }

@@ -1,4 +1,4 @@
-//! The one linear projection, with or without an adapter. Quantized weights will be a variant of it.
+//! The one linear projection: its weight in floats or packed, with or without an adapter.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -6,13 +6,13 @@ use burn::tensor::backend::Backend;
 use smelt_backend::Kernels;
 use smelt_backend::kernels::{Head, HeadWeight};
 
-use super::{DropoutStream, Lora, computed, parameter};
+use super::{DropoutStream, Lora, Matrix, computed, parameter};
 
 /// `x weight^T + bias`, with the weight in Hugging Face's orientation.
 #[derive(Module, Debug)]
 pub struct Linear<B: Backend> {
     /// `[out_features, in_features]`
-    pub weight: Param<Tensor<B, 2>>,
+    pub weight: Matrix<B>,
     /// `[out_features]`
     pub bias: Option<Param<Tensor<B, 1>>>,
     /// What is added to it.
@@ -23,7 +23,7 @@ impl<B: Backend> Linear<B> {
     /// From `in_features` to `out_features`, without values.
     pub(crate) fn structure(in_features: usize, out_features: usize, bias: bool, device: &B::Device) -> Self {
         Self {
-            weight: parameter([out_features, in_features], device),
+            weight: Matrix::structure([out_features, in_features], device),
             bias: bias.then(|| parameter([out_features], device)),
             lora: None,
         }
@@ -35,27 +35,34 @@ impl<B: Kernels> Linear<B> {
     pub fn forward(&self, x: Tensor<B, 2>, dropout: Option<DropoutStream>) -> Tensor<B, 2> {
         match &self.lora {
             Some(lora) => lora.forward(self, x, dropout),
-            None => {
-                Kernels::linear(x, self.weight.val(), self.bias.as_ref().map(|bias| computed(bias.val())))
-            }
+            None => self.weight.product(x, self.computed_bias()),
         }
+    }
+
+    /// The bias as it is computed with.
+    pub(crate) fn computed_bias(&self) -> Option<Tensor<B, 1>> {
+        self.bias.as_ref().map(|bias| computed(bias.val()))
     }
 
     /// As an output head; an adapter becomes part of the weight, without its dropout.
     pub(crate) fn head(&self) -> Head<B> {
         let weight = match &self.lora {
-            Some(lora) => lora.merged_weight(self),
-            None => self.weight.val(),
+            Some(lora) => HeadWeight::Float(lora.merged_weight(self)),
+            None => self.weight.head(),
         };
-        Head { weight: HeadWeight::Float(weight), bias: self.bias.as_ref().map(|bias| computed(bias.val())) }
+        Head { weight, bias: self.computed_bias() }
     }
 
-    /// Makes the adapter part of the weight, which keeps its dtype.
+    /// Makes the adapter part of the weight, which keeps its dtype; one that was packed is in f32 then.
     pub(crate) fn merge(&mut self) {
         if let Some(lora) = self.lora.take() {
-            let dtype = self.weight.val().dtype();
-            let merged = lora.merged_weight(self).cast(dtype);
-            self.weight = Param::initialized(self.weight.id, merged);
+            let merged = lora.merged_weight(self);
+            self.weight = match &self.weight {
+                Matrix::Dense(weight) => {
+                    Matrix::Dense(Param::initialized(weight.id, merged.cast(weight.val().dtype())))
+                }
+                Matrix::Quantized(_) => Matrix::of(merged),
+            };
         }
     }
 }

@@ -49,12 +49,12 @@ pub(crate) struct LoraConfig {
 impl<B: Kernels> Lora<B> {
     /// For `linear`, without values but for what follows from the projection's weight.
     pub(crate) fn structure(linear: &Linear<B>, config: LoraConfig, magnitude: bool) -> Self {
-        let (device, [outer, inner]) = (linear.weight.lazy_device(), linear.weight.lazy_shape().dims());
+        let (device, [outer, inner]) = (linear.weight.device(), linear.weight.dims());
         Self {
             lora_a: parameter([config.r, inner], &device),
             lora_b: parameter([outer, config.r], &device),
             magnitude: magnitude.then(|| {
-                let weight = computed(linear.weight.val());
+                let weight = computed(linear.weight.values());
                 Magnitude {
                     vector: parameter([outer], &device),
                     base_squares: Param::from_tensor((weight.clone() * weight).sum_dim(1).squeeze_dim(1)),
@@ -72,20 +72,20 @@ impl<B: Kernels> Lora<B> {
         stream: Option<DropoutStream>,
     ) -> Tensor<B, 2> {
         let LoraConfig { scaling, dropout: probability, site, .. } = self.config;
-        let bias = linear.bias.as_ref().map(|bias| computed(bias.val()));
+        let bias = linear.computed_bias();
         let dropped = dropout(x.clone(), probability, stream, Site::Adapter { number: site });
         let low = Kernels::linear(dropped.clone(), self.lora_a.val(), None) * scaling;
         let update = Kernels::linear(low, self.lora_b.val(), None);
         let Some(magnitude) = &self.magnitude else {
-            return Kernels::linear(x, linear.weight.val(), bias) + update;
+            return linear.weight.product(x, bias) + update;
         };
         let scale: Tensor<B, 2> = self.row_scale(linear, magnitude).unsqueeze();
-        let base = Kernels::linear(x, linear.weight.val(), None);
+        let base = linear.weight.product(x, None);
         // As in PEFT, the magnitude acts on what was dropped, and the projection itself on what was not.
         let y = match stream.filter(|_| probability > 0.0) {
             None => (base + update) * scale,
             Some(_) => {
-                let of_dropped = Kernels::linear(dropped, linear.weight.val(), None);
+                let of_dropped = linear.weight.product(dropped, None);
                 base + of_dropped * (scale.clone() - 1.0) + update * scale
             }
         };
@@ -98,7 +98,7 @@ impl<B: Kernels> Lora<B> {
     /// The weight of a projection that does by itself what `linear` does with this adapter.
     pub(crate) fn merged_weight(&self, linear: &Linear<B>) -> Tensor<B, 2> {
         let product = self.lora_b.val().matmul(self.lora_a.val()) * self.config.scaling;
-        let weight = computed(linear.weight.val()) + product;
+        let weight = computed(linear.weight.values()) + product;
         match &self.magnitude {
             None => weight,
             Some(magnitude) => weight * self.row_scale(linear, magnitude).unsqueeze_dim(1),
@@ -113,7 +113,7 @@ impl<B: Kernels> Lora<B> {
     fn row_scale(&self, linear: &Linear<B>, magnitude: &Magnitude<B>) -> Tensor<B, 1> {
         let (a, b) = (self.lora_a.val().detach(), self.lora_b.val().detach());
         let scaling = self.config.scaling;
-        let along = Kernels::linear(a.clone(), linear.weight.val().detach(), None).transpose();
+        let along = linear.weight.product(a.clone(), None).detach().transpose();
         let gram = Kernels::linear(a.clone(), a, None);
         let across = Kernels::linear(b.clone(), gram, None);
         let change = b * (along * (2.0 * scaling) + across * (scaling * scaling));

@@ -10,6 +10,7 @@ mod embedding;
 mod experts;
 mod linear;
 mod lora;
+mod matrix;
 mod mlp;
 mod norm;
 mod rotary;
@@ -26,6 +27,7 @@ pub use experts::{Experts, Routing, expert_shares, load_balancing_loss, load_bal
 pub use linear::Linear;
 pub(crate) use lora::LoraConfig;
 pub use lora::{Lora, Magnitude};
+pub use matrix::Matrix;
 pub use mlp::Mlp;
 pub use norm::Norm;
 pub use rotary::Rotary;

@@ -20,6 +20,7 @@ pub use section::SectionKey;
 use crate::error::ModelError;
 use crate::family::{self, Family};
 use crate::json;
+use crate::quantization::Quantization;
 
 /// File name of a model's configuration.
 pub const CONFIG_FILE: &str = "config.json";
@@ -33,6 +34,8 @@ pub struct ModelConfig {
     pub raw: Map<String, Value>,
     /// What the blocks are built from.
     pub decoder: DecoderConfig,
+    /// How the weights are packed, if they are.
+    pub quantization: Option<Quantization>,
 }
 
 impl ModelConfig {
@@ -68,7 +71,8 @@ impl ModelConfig {
         };
         let family = family::detect(&raw)?;
         let decoder = (family.decoder)(&Fields::new(&raw))?;
-        Ok(Self { family, raw, decoder })
+        let quantization = Quantization::of(&raw)?;
+        Ok(Self { family, raw, decoder, quantization })
     }
 
     /// A configuration for training from scratch, from the `model` section of a run configuration.
@@ -93,6 +97,14 @@ impl ModelConfig {
     /// The `config.json` as text, indented as transformers does, with a final newline.
     pub fn to_json_text(&self) -> String {
         to_text(&self.to_json())
+    }
+
+    /// The same model with weights in floats.
+    pub fn dequantized(&self) -> Self {
+        let mut config = self.clone();
+        Quantization::remove(&mut config.raw);
+        config.quantization = None;
+        config
     }
 
     /// Token ids that end a text: `eos_token_id`, one or several, or none.

@@ -29,6 +29,7 @@ pub(super) const NAMES: NameMap = NameMap {
     ],
     transposed: &[],
     ignored: &["rotary_emb.inv_freq"],
+    mlx: &[],
 };
 
 pub(super) const OWN_KEYS: &[SectionKey] = &[

@@ -41,6 +41,7 @@ const NAMES: NameMap = NameMap {
     ],
     transposed: &["attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"],
     ignored: &[".attn.bias", ".attn.masked_bias"],
+    mlx: &[("transformer.", "model.")],
 };
 
 /// The spelling of OpenAI's and EleutherAI's first models.

@@ -35,6 +35,7 @@ const NAMES: NameMap = NameMap {
     ],
     transposed: &[],
     ignored: &["rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"],
+    mlx: &[("gpt_neox.layers.", "model.h."), ("gpt_neox.", "model."), ("embed_out.", "model.embed_out.")],
 };
 
 const KEYS: standard::Standard = standard::Standard {

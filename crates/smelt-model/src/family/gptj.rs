@@ -37,6 +37,7 @@ const NAMES: NameMap = NameMap {
     ],
     transposed: &[],
     ignored: &[".attn.bias", ".attn.masked_bias", ".attn.embed_positions"],
+    mlx: &[("transformer.", "model.")],
 };
 
 const KEYS: standard::Standard =

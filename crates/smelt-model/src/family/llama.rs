@@ -26,6 +26,7 @@ pub const NAMES: NameMap = NameMap {
     transposed: &[],
     // A buffer of old files.
     ignored: &["rotary_emb.inv_freq"],
+    mlx: &[],
 };
 
 const OWN_KEYS: &[SectionKey] = &[

@@ -36,6 +36,7 @@ const NAMES: NameMap = NameMap {
     ],
     transposed: &[],
     ignored: &["rotary_emb.inv_freq"],
+    mlx: &[],
 };
 
 const KEYS: standard::Standard = standard::Standard {

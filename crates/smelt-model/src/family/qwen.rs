@@ -37,6 +37,7 @@ const NAMES: NameMap = NameMap {
     ],
     transposed: &[],
     ignored: &["rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"],
+    mlx: &[],
 };
 
 const KEYS: standard::Standard = standard::Standard {

@@ -32,6 +32,7 @@ pub(super) const NAMES: NameMap = NameMap {
     renames: &[("moe.router", "mlp.gate"), ("moe", "mlp")],
     transposed: &[],
     ignored: &["rotary_emb.inv_freq"],
+    mlx: &[],
 };
 
 const OWN_KEYS: &[SectionKey] = &[SectionKey { names: &["qkv_bias"], writes: &["qkv_bias"] }];

@@ -92,24 +92,48 @@ impl TensorFile {
         Ok(self.tensor(name)?.dtype.to_string())
     }
 
+    /// Bytes of the values of tensor `name`.
+    ///
+    /// # Errors
+    /// [`ModelError::NoTensor`].
+    pub fn size_bytes(&self, name: &str) -> Result<u64, ModelError> {
+        let tensor = self.tensor(name)?;
+        let elements: u64 = tensor.shape.iter().map(|size| *size as u64).product();
+        Ok(elements * tensor.dtype.bitsize() as u64 / 8)
+    }
+
     /// Little-endian bytes of tensor `name`, row-major: straight from the map where it has them so.
     ///
     /// # Errors
     /// [`ModelError::NoTensor`].
     pub fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>, ModelError> {
-        Ok(self.tensor(name)?.bytes(self.map.bytes()))
+        Ok(self.bytes_of(self.tensor(name)?))
     }
 
-    /// Bytes of tensor `name` where they lie, if the file holds them row-major and little-endian, with their dtype.
+    /// As [`TensorFile::bytes`], of `tensor`.
+    pub(super) fn bytes_of(&self, tensor: &StoredTensor) -> Cow<'_, [u8]> {
+        tensor.bytes(self.map.bytes())
+    }
+
+    /// Bytes of `tensor` where they lie, if the file holds them row-major and little-endian.
+    pub(super) fn in_place(&self, tensor: &StoredTensor) -> Option<Bytes> {
+        match &tensor.place {
+            Place::Whole(range) => Some(self.map.shared(range)),
+            Place::Strided(_) => None,
+        }
+    }
+
+    /// Values of `tensor`, which is called `name`, as f32, row-major.
     ///
     /// # Errors
-    /// [`ModelError::NoTensor`].
-    pub(super) fn in_place(&self, name: &str) -> Result<Option<(Dtype, Bytes)>, ModelError> {
-        let tensor = self.tensor(name)?;
-        Ok(match &tensor.place {
-            Place::Whole(range) => Some((tensor.dtype, self.map.shared(range))),
-            Place::Strided(_) => None,
-        })
+    /// [`ModelError::BadDtype`].
+    pub(super) fn f32_of(&self, name: &str, tensor: &StoredTensor) -> Result<Vec<f32>, ModelError> {
+        dtype::to_f32(name, tensor.dtype, &self.bytes_of(tensor))
+    }
+
+    /// As [`TensorFile::release`], of `tensor` alone.
+    pub(super) fn release_of(&self, tensor: &StoredTensor) {
+        self.map.release(tensor.range());
     }
 
     /// Values of tensor `name` as f32, row-major; from f32, f16, bf16 or f64.
@@ -117,8 +141,7 @@ impl TensorFile {
     /// # Errors
     /// [`ModelError::NoTensor`], [`ModelError::BadDtype`].
     pub fn f32(&self, name: &str) -> Result<Vec<f32>, ModelError> {
-        let tensor = self.tensor(name)?;
-        dtype::to_f32(name, tensor.dtype, &tensor.bytes(self.map.bytes()))
+        self.f32_of(name, self.tensor(name)?)
     }
 
     /// Values of tensor `name` as i64, row-major; from any integer or boolean dtype but u64.
@@ -169,11 +192,11 @@ impl TensorFile {
     /// twice. Reading it again works and reads the disk again.
     pub fn release(&self, name: &str) {
         if let Some(tensor) = self.tensors.get(name) {
-            self.map.release(tensor.range());
+            self.release_of(tensor);
         }
     }
 
-    fn tensor(&self, name: &str) -> Result<&StoredTensor, ModelError> {
+    pub(super) fn tensor(&self, name: &str) -> Result<&StoredTensor, ModelError> {
         let missing = || ModelError::NoTensor { path: self.path().to_path_buf(), name: name.to_owned() };
         self.tensors.get(name).ok_or_else(missing)
     }

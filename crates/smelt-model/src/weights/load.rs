@@ -8,23 +8,22 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use smelt_backend::{Kernels, float_tensor, tensor_over};
 
+use super::check::{check, located};
 use super::checkpoint::Checkpoint;
-use super::file::TensorFile;
+use super::packed::{PackedMatrix, packed_matrices};
 use super::read_ahead::{HeldIn, NonFinite, ReadAhead, Source, Values};
+use crate::blocks::Matrix;
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
-use crate::error::{Differences, MisShaped, ModelError};
+use crate::error::ModelError;
 use crate::parameters::{ParameterInfo, ParameterMapper};
-
-const HEAD_PATH: &str = "lm_head.weight";
-const EMBEDDING_PATH: &str = "embed_tokens.weight";
 
 /// What a caller may choose about loading.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LoadOptions {
     /// What to do about weights that are NaN or infinite.
     pub non_finite: NonFinite,
-    /// In which dtype parameters are held.
+    /// In which dtype parameters are held. Packed matrices stay packed.
     pub held_in: HeldIn,
 }
 
@@ -39,11 +38,14 @@ pub fn load<B: Kernels>(folder: &Path, device: &B::Device) -> Result<(ModelConfi
 /// Loads the model in `folder` onto `device` for training: every parameter in f32, in memory of its own.
 ///
 /// # Errors
-/// Those of [`load_with`].
+/// [`ModelError::Packed`] for a quantized model; those of [`load_with`].
 pub fn load_for_training<B: Kernels>(
     folder: &Path,
     device: &B::Device,
 ) -> Result<(ModelConfig, Decoder<B>), ModelError> {
+    if ModelConfig::from_folder(folder)?.quantization.is_some() {
+        return Err(ModelError::Packed { folder: folder.to_path_buf() });
+    }
     load_with(folder, LoadOptions { held_in: HeldIn::F32, ..LoadOptions::default() }, device)
 }
 
@@ -77,92 +79,50 @@ pub fn load_weights<B: Kernels>(
     options: LoadOptions,
     device: &B::Device,
 ) -> Result<Decoder<B>, ModelError> {
-    let structure = Decoder::<B>::structure(&config.decoder, device);
-    let parameters = structure.named_parameters(&config.family.names);
-    check(config, checkpoint, &parameters)?;
+    let names = &config.family.names;
+    let mut model = Decoder::<B>::structure(&config.decoder, device);
+    let packed = packed_matrices(config, checkpoint, &mut model)?;
+    let modules: HashSet<&str> = packed.iter().map(|matrix| matrix.path.as_str()).collect();
+    let mut parameters = model.named_parameters(names);
+    parameters.retain(|info| !info.path.strip_suffix(".weight").is_some_and(|path| modules.contains(path)));
+    check(config, checkpoint, &parameters, &packed)?;
+    fill_packed(config, checkpoint, &packed, &mut model, device)?;
+
     let sources: Result<Vec<_>, _> =
-        parameters.into_iter().map(|info| source(config, checkpoint, info)).collect();
+        parameters.into_iter().map(|info| Source::find(config, checkpoint, info)).collect();
     let values = ReadAhead::new(sources?, options, B::keeps_weights_in);
     let mut fill = Fill { values, failure: None };
-    let model = structure.map_parameters(&config.family.names, &mut fill);
+    let model = model.map_parameters(names, &mut fill);
     fill.failure.map_or(Ok(model), Err)
 }
 
-/// Where the checkpoint has the values of a parameter.
-fn source<'a>(
-    config: &ModelConfig,
-    checkpoint: &'a Checkpoint,
-    info: ParameterInfo,
-) -> Result<Source<'a>, ModelError> {
-    let name = name_in(config, checkpoint, &info).unwrap_or(&info.key).to_owned();
-    match checkpoint.file_of(&name) {
-        Some(file) => Ok(Source { info, file, name }),
-        None => Err(ModelError::NoTensor { path: checkpoint.path().to_path_buf(), name }),
-    }
-}
-
-/// Name of the parameter in this checkpoint, which may leave out the family's prefix.
-fn name_in<'a>(config: &ModelConfig, checkpoint: &Checkpoint, info: &'a ParameterInfo) -> Option<&'a str> {
-    let short = config.family.names.without_prefix(&info.key);
-    [Some(info.key.as_str()), short].into_iter().flatten().find(|name| checkpoint.file_of(name).is_some())
-}
-
-fn check(
+/// Puts packed matrices in their places, as they lie in the files where the backend can.
+fn fill_packed<B: Kernels>(
     config: &ModelConfig,
     checkpoint: &Checkpoint,
-    parameters: &[ParameterInfo],
+    packed: &[PackedMatrix],
+    model: &mut Decoder<B>,
+    device: &B::Device,
 ) -> Result<(), ModelError> {
-    let mut differences = Differences::default();
-    let mut used = HashSet::new();
-    for info in parameters {
-        let Some(name) = name_in(config, checkpoint, info) else {
-            differences.missing.push(info.key.clone());
-            continue;
-        };
-        used.insert(name);
-        let found = checkpoint.file_of(name).map(|file| file.shape(name)).transpose()?.unwrap_or_default();
-        let expected = info.checkpoint_shape();
-        if found != expected {
-            differences.mis_shaped.push(MisShaped { name: name.to_owned(), found: found.to_vec(), expected });
+    let mut packed = packed.iter().peekable();
+    for (path, matrix) in model.matrices_mut() {
+        if let Some(found) = packed.next_if(|packed| packed.path == path) {
+            *matrix = Matrix::Quantized(found.read(config, checkpoint, device)?);
         }
     }
-    let head = config.family.names.key(HEAD_PATH);
-    let tied_head = |name: &str| config.decoder.tie_word_embeddings && name == head;
-    let unexpected = checkpoint
-        .names()
-        .filter(|name| !used.contains(name) && !config.family.names.is_ignored(name) && !tied_head(name));
-    differences.unexpected = unexpected.map(str::to_owned).collect();
-    if !differences.is_empty() {
-        let path = checkpoint.path().to_path_buf();
-        return Err(ModelError::Mismatch { path, differences: Box::new(differences) });
-    }
-    check_tied_head(config, checkpoint, parameters)
+    assert!(packed.next().is_none(), "packed matrices are in the order of the model's");
+    Ok(())
 }
 
-/// A file may repeat the tied embedding as its head, but not hold another one that would be dropped.
-fn check_tied_head(
-    config: &ModelConfig,
-    checkpoint: &Checkpoint,
-    parameters: &[ParameterInfo],
-) -> Result<(), ModelError> {
-    let embedding = parameters.iter().find(|info| info.path == EMBEDDING_PATH);
-    let name = embedding.and_then(|info| name_in(config, checkpoint, info));
-    let head_key = config.family.names.key(HEAD_PATH);
-    let (Some(head), Some(name)) = (checkpoint.file_of(&head_key), name) else { return Ok(()) };
-    let Some(file) = checkpoint.file_of(name) else { return Ok(()) };
-    if !config.decoder.tie_word_embeddings || same_values(head, &head_key, file, name)? {
-        return Ok(());
+impl<'a> Source<'a> {
+    fn find(
+        config: &ModelConfig,
+        checkpoint: &'a Checkpoint,
+        info: ParameterInfo,
+    ) -> Result<Self, ModelError> {
+        let found = located(config, checkpoint, &info.path)?;
+        Ok(Self { info, file: found.file, name: found.name, tensor: found.tensor, turned: found.transposed })
     }
-    Err(ModelError::TiedHeadDiffers { head: head_key, embedding: name.to_owned() })
-}
-
-fn same_values(a: &TensorFile, a_name: &str, b: &TensorFile, b_name: &str) -> Result<bool, ModelError> {
-    let same = a.dtype(a_name)? == b.dtype(b_name)?
-        && a.shape(a_name)? == b.shape(b_name)?
-        && a.bytes(a_name)? == b.bytes(b_name)?;
-    a.release(a_name);
-    b.release(b_name);
-    Ok(same)
 }
 
 /// Fills an empty structure from a checkpoint that was checked against it.

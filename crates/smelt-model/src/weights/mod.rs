@@ -5,14 +5,19 @@
 //! Files come from strangers: each is checked before it is believed, and none is executed.
 
 mod atomic;
+mod check;
 mod checkpoint;
 mod dtype;
 mod file;
 mod header;
 mod load;
+mod location;
 mod map;
 mod names;
+mod packed;
+mod pending;
 mod place;
+mod quantize;
 mod read_ahead;
 mod save;
 mod shards;
@@ -25,7 +30,9 @@ pub use atomic::write_atomic;
 pub use checkpoint::{Checkpoint, INDEX_FILE, TORCH_INDEX_FILE, TORCH_WEIGHTS_FILE, WEIGHTS_FILE};
 pub use file::TensorFile;
 pub use load::{LoadOptions, load, load_for_training, load_weights, load_with};
+pub use location::Location;
 pub use names::NameMap;
+pub use quantize::{QuantizeOptions, quantize_checkpoint};
 pub use read_ahead::{HeldIn, NonFinite};
 pub use save::{GENERATION_CONFIG_FILE, SaveOptions, model_files, save, save_with};
 pub(crate) use transpose::transposed;

@@ -14,6 +14,8 @@ pub struct NameMap {
     pub transposed: &'static [&'static str],
     /// Ends of keys of buffers that files may hold and the model does not need.
     pub ignored: &'static [&'static str],
+    /// Beginnings of keys and what mlx-lm has in their place, the first that fits.
+    pub mlx: &'static [(&'static str, &'static str)],
 }
 
 /// The first segment of a head's path and key.

@@ -36,6 +36,28 @@ pub(super) struct Strided {
 }
 
 impl StoredTensor {
+    /// Part `index` of it, along the first dimension.
+    ///
+    /// # Panics
+    /// If it has no such part.
+    pub(super) fn part(&self, index: usize) -> Self {
+        let Some((parts, shape)) = self.shape.split_first().filter(|(parts, _)| index < **parts) else {
+            panic!("part {index} of a {:?} tensor", self.shape);
+        };
+        let place = match &self.place {
+            Place::Whole(range) => {
+                let bytes = range.len() / parts;
+                Place::Whole(range.start + index * bytes..range.start + (index + 1) * bytes)
+            }
+            Place::Strided(view) => Place::Strided(Strided {
+                start: view.start + index * view.strides[0],
+                strides: view.strides[1..].to_vec(),
+                ..view.clone()
+            }),
+        };
+        Self { dtype: self.dtype, shape: shape.to_vec(), place }
+    }
+
     /// The bytes that hold its values, and maybe those of others.
     pub(super) fn range(&self) -> &Range<usize> {
         match &self.place {
@@ -114,6 +136,17 @@ mod tests {
         assert_eq!(view(&[], 7, &[], false), [14, 15]);
         assert_eq!(view(&[3], 0, &[0], false), [0, 1, 0, 1, 0, 1]);
         assert_eq!(view(&[2], 1, &[1], true), [3, 2, 5, 4]);
+    }
+
+    #[test]
+    fn parts_are_taken_along_the_first_dimension() {
+        let file: Vec<u8> = (0..24).collect();
+        let whole = |place| StoredTensor { dtype: Dtype::I16, shape: vec![3, 2], place };
+        let rows = whole(Place::Whole(4..16));
+        assert_eq!(rows.part(1).shape, [2]);
+        assert_eq!(*rows.part(1).bytes(&file), [8, 9, 10, 11]);
+        let turned = Strided { storage: 0..24, start: 1, strides: vec![1, 3], big_endian: false };
+        assert_eq!(*whole(Place::Strided(turned)).part(2).bytes(&file), [6, 7, 12, 13]);
     }
 
     #[test]

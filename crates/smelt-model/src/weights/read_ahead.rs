@@ -14,6 +14,7 @@ use safetensors::Dtype;
 
 use super::file::TensorFile;
 use super::load::LoadOptions;
+use super::place::StoredTensor;
 use super::transpose::transposed;
 use crate::error::ModelError;
 use crate::parameters::ParameterInfo;
@@ -55,6 +56,10 @@ pub(super) struct Source<'a> {
     pub(super) file: &'a TensorFile,
     /// Its name in that file.
     pub(super) name: String,
+    /// What that file has of it.
+    pub(super) tensor: StoredTensor,
+    /// It is a matrix that lies turned.
+    pub(super) turned: bool,
 }
 
 /// Hands out the values of `sources` in their order.
@@ -102,14 +107,14 @@ impl<'a> ReadAhead<'a> {
 
 impl Source<'_> {
     fn values(&self, options: LoadOptions, holds: fn(DType) -> bool) -> Result<Values, ModelError> {
-        let stored = self.file.in_place(&self.name)?;
-        let held = stored.and_then(|(dtype, bytes)| Some((burn_dtype(dtype)?, bytes)));
-        if let Some((dtype, bytes)) = held.filter(|(dtype, _)| holds(*dtype)) {
+        let stored = self.file.in_place(&self.tensor);
+        let held = burn_dtype(self.tensor.dtype).filter(|dtype| holds(*dtype));
+        if let Some((dtype, bytes)) = held.zip(stored) {
             self.check_finite(first_non_finite(dtype, &bytes), options.non_finite)?;
             return Ok(Values::Stored(dtype, self.turned_bytes(dtype, bytes)));
         }
-        let values = self.file.f32_of_shape(&self.name, &self.info.checkpoint_shape())?;
-        self.file.release(&self.name);
+        let values = self.file.f32_of(&self.name, &self.tensor)?;
+        self.file.release_of(&self.tensor);
         self.check_finite(first_non_finite_f32(&values), options.non_finite)?;
         Ok(Values::F32(match self.rows_and_columns() {
             Some([rows, columns]) => transposed(&values, columns, rows),
@@ -119,7 +124,7 @@ impl Source<'_> {
 
     /// The shape in the model of a matrix that files hold turned.
     fn rows_and_columns(&self) -> Option<[usize; 2]> {
-        self.info.shape.as_slice().try_into().ok().filter(|_| self.info.transposed)
+        self.info.shape.as_slice().try_into().ok().filter(|_| self.turned)
     }
 
     fn turned_bytes(&self, dtype: DType, bytes: Bytes) -> Bytes {
@@ -152,7 +157,7 @@ fn burn_dtype(dtype: Dtype) -> Option<DType> {
 }
 
 /// The first value that is NaN or infinite, with its index.
-fn first_non_finite(dtype: DType, bytes: &[u8]) -> Option<(usize, f32)> {
+pub(super) fn first_non_finite(dtype: DType, bytes: &[u8]) -> Option<(usize, f32)> {
     match dtype {
         DType::F32 => {
             first_with_exponent(bytes.as_chunks().0, 0x7f80_0000, u32::from_le_bytes, f32::from_bits)

@@ -3,21 +3,18 @@
 use std::fs;
 use std::path::Path;
 
-use burn::module::Param;
-use burn::tensor::{DType, Tensor};
 use safetensors::Dtype;
 use serde_json::{Map, Value};
-use smelt_backend::{Kernels, to_host};
+use smelt_backend::Kernels;
 
 use super::checkpoint::{INDEX_FILE, WEIGHTS_FILE};
-use super::shards::{self, Weight, divide, is_shard};
-use super::transpose::transposed;
-use super::unwritten::UnwrittenFiles;
-use super::writer::{TensorFileWriter, Values};
+use super::pending::{Pending, pending};
+use super::shards::{self, divide, is_shard};
+use super::unwritten::{UnwrittenFiles, write_files};
+use super::writer::TensorFileWriter;
 use crate::config::{CONFIG_FILE, ModelConfig};
 use crate::decoder::Decoder;
 use crate::error::ModelError;
-use crate::parameters::{ParameterInfo, ParameterVisitor, Role};
 
 /// File name of the settings that transformers generates with.
 pub const GENERATION_CONFIG_FILE: &str = "generation_config.json";
@@ -51,7 +48,7 @@ pub fn save<B: Kernels>(config: &ModelConfig, model: &Decoder<B>, folder: &Path)
 /// As [`save`], with `options`.
 ///
 /// Tensors keep the dtype they are held in, under the family's names and in its orientation, tied weights once,
-/// sorted within a file: `model.safetensors`, or shards with their index. Each file is replaced atomically; the folder is
+/// sorted within a file; those of a quantized model are packed, and called and joined as mlx-lm does it: `model.safetensors`, or shards with their index. Each file is replaced atomically; the folder is
 /// made if it is not there, and safetensors of an earlier save that the new ones replace are removed last.
 /// The configuration keeps every key; only a noted dtype becomes that of the file.
 ///
@@ -78,26 +75,53 @@ pub fn model_files<B: Kernels>(
     model: &Decoder<B>,
     options: SaveOptions,
 ) -> UnwrittenFiles {
-    let mut collect = Collect(Vec::new());
-    model.visit_parameters(&config.family.names, &mut collect);
-    let parameters = collect.0.iter().map(|weight| weight.elements() as u64).sum();
-    let dtype = commonest_dtype(&collect.0);
-    let shards = divide(collect.0, options.max_shard_bytes);
-    let index = (shards.len() > 1).then(|| (INDEX_FILE.to_owned(), shards::index(&shards, parameters)));
-    let json = [
-        (CONFIG_FILE.to_owned(), Value::Object(noting(dtype, &config.raw))),
-        (GENERATION_CONFIG_FILE.to_owned(), Value::Object(generation_config(&config.raw))),
-    ];
-    UnwrittenFiles {
-        tensors: shards.into_iter().map(|(name, weights)| (name, tensor_file(weights))).collect(),
+    let Divided { tensors, mut json } = divided(config, pending(config, model), options.max_shard_bytes);
+    json.push((GENERATION_CONFIG_FILE.to_owned(), Value::Object(generation_config(&config.raw))));
+    UnwrittenFiles { tensors, json }
+}
+
+/// Writes `weights`, their index and the configuration into `folder`.
+///
+/// # Errors
+/// [`ModelError::Io`], and what making the values returns.
+pub(super) fn write_weights(
+    config: &ModelConfig,
+    weights: Vec<Pending<'_>>,
+    max_shard_bytes: u64,
+    folder: &Path,
+) -> Result<(), ModelError> {
+    let Divided { tensors, json } = divided(config, weights, max_shard_bytes);
+    write_files(tensors, json, folder)
+}
+
+/// Files of weights, and what belongs to them.
+struct Divided<'a> {
+    tensors: Vec<(String, TensorFileWriter<'a>)>,
+    json: Vec<(String, Value)>,
+}
+
+fn divided<'a>(config: &ModelConfig, weights: Vec<Pending<'a>>, max_shard_bytes: u64) -> Divided<'a> {
+    let mlx = config.quantization.is_some();
+    let parameters = weights.iter().map(|weight| weight.parameters(config)).sum();
+    let dtype = commonest_dtype(&weights);
+    let shards = divide(weights, max_shard_bytes);
+    // mlx-lm writes an index of one file, too.
+    let index =
+        (mlx || shards.len() > 1).then(|| (INDEX_FILE.to_owned(), shards::index(&shards, parameters)));
+    let json = [(CONFIG_FILE.to_owned(), Value::Object(noting(dtype, &config.raw)))];
+    Divided {
+        tensors: shards.into_iter().map(|(name, weights)| (name, tensor_file(weights, mlx))).collect(),
         json: index.into_iter().chain(json).collect(),
     }
 }
 
-fn tensor_file(weights: Vec<Pending>) -> TensorFileWriter<'static> {
+fn tensor_file(weights: Vec<Pending<'_>>, mlx: bool) -> TensorFileWriter<'_> {
     let mut file = TensorFileWriter::new();
+    if mlx {
+        file = file.metadata("format", "mlx");
+    }
     for weight in weights {
-        file.add(weight.name, weight.dtype, &weight.shape, weight.values);
+        file.add_fallible(weight.name, weight.dtype, &weight.shape, weight.values);
     }
     file
 }
@@ -117,7 +141,7 @@ fn remove_replaced(folder: &Path, written: &[String]) -> Result<(), ModelError> 
 }
 
 /// The dtype of most values, as transformers names it.
-fn commonest_dtype(weights: &[Pending]) -> &'static str {
+fn commonest_dtype(weights: &[Pending<'_>]) -> &'static str {
     let elements =
         |dtype| weights.iter().filter(|weight| weight.dtype == dtype).map(Pending::elements).sum::<usize>();
     let names = [(Dtype::F32, "float32"), (Dtype::BF16, "bfloat16"), (Dtype::F16, "float16")];
@@ -143,59 +167,4 @@ fn generation_config(raw: &Map<String, Value>) -> Map<String, Value> {
         }
     }
     settings
-}
-
-/// A parameter that is fetched from its device when its turn comes.
-struct Pending {
-    name: String,
-    shape: Vec<usize>,
-    dtype: Dtype,
-    values: Box<dyn FnOnce() -> Values<'static> + Send>,
-}
-
-impl Weight for Pending {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn bytes(&self) -> u64 {
-        (self.elements() * self.dtype.bitsize() / 8) as u64
-    }
-}
-
-impl Pending {
-    fn elements(&self) -> usize {
-        self.shape.iter().product()
-    }
-}
-
-/// Takes every parameter that is no adapter's as it is named and turned in files.
-struct Collect(Vec<Pending>);
-
-impl<B: Kernels> ParameterVisitor<B> for Collect {
-    fn visit<const D: usize>(&mut self, info: &ParameterInfo, parameter: &Param<Tensor<B, D>>) {
-        if info.role == Role::Adapter {
-            return;
-        }
-        let tensor = parameter.val();
-        let dtype = match tensor.dtype() {
-            DType::BF16 => Dtype::BF16,
-            DType::F16 => Dtype::F16,
-            _ => Dtype::F32,
-        };
-        let turn = info.transposed.then(|| info.shape.clone());
-        let values = move || match (dtype, turn.as_deref()) {
-            (Dtype::F32, Some([rows, columns])) => {
-                Values::F32(transposed(&to_host(tensor), *rows, *columns).into())
-            }
-            (Dtype::F32, _) => Values::F32(to_host(tensor).into()),
-            (_, Some([rows, columns])) => {
-                let values = tensor.into_data().bytes;
-                Values::Bytes(transposed(values.as_chunks::<2>().0, *rows, *columns).into_flattened().into())
-            }
-            (_, _) => Values::Bytes(tensor.into_data().bytes.to_vec().into()),
-        };
-        let (name, shape) = (info.key.clone(), info.checkpoint_shape());
-        self.0.push(Pending { name, shape, dtype, values: Box::new(values) });
-    }
 }

@@ -43,15 +43,27 @@ impl UnwrittenFiles {
     /// # Errors
     /// [`ModelError::Io`], [`ModelError::TensorTwice`].
     pub fn write(self, folder: &Path) -> Result<(), ModelError> {
-        fs::create_dir_all(folder).map_err(ModelError::io("write", folder))?;
-        for (name, file) in self.tensors {
-            file.write(&folder.join(name))?;
-        }
-        for (name, value) in self.json {
-            let (path, text) = (folder.join(name), to_text(&value));
-            write_atomic(&path, |file| file.write_all(text.as_bytes()))
-                .map_err(ModelError::io("write", &path))?;
-        }
-        Ok(())
+        write_files(self.tensors, self.json, folder)
     }
+}
+
+/// Writes files into `folder`, which is made if it is not there; each is replaced atomically.
+///
+/// # Errors
+/// Those of [`TensorFileWriter::write`], [`ModelError::Io`].
+pub(super) fn write_files(
+    tensors: Vec<(String, TensorFileWriter<'_>)>,
+    json: Vec<(String, Value)>,
+    folder: &Path,
+) -> Result<(), ModelError> {
+    fs::create_dir_all(folder).map_err(ModelError::io("write", folder))?;
+    for (name, file) in tensors {
+        file.write(&folder.join(name))?;
+    }
+    for (name, value) in json {
+        let (path, text) = (folder.join(name), to_text(&value));
+        write_atomic(&path, |file| file.write_all(text.as_bytes()))
+            .map_err(ModelError::io("write", &path))?;
+    }
+    Ok(())
 }

@@ -26,8 +26,11 @@ struct Pending<'a> {
     name: String,
     dtype: Dtype,
     shape: Vec<usize>,
-    fetch: Box<dyn FnOnce() -> Values<'a> + Send + 'a>,
+    fetch: Fetch<'a>,
 }
+
+/// Makes the values of a tensor when its turn comes.
+pub(super) type Fetch<'a> = Box<dyn FnOnce() -> Result<Values<'a>, ModelError> + Send + 'a>;
 
 /// Values of one tensor.
 pub(super) enum Values<'a> {
@@ -85,7 +88,7 @@ impl<'a> TensorFileWriter<'a> {
     /// The same with every value fetched now.
     pub fn fetched(mut self) -> Self {
         for tensor in &mut self.tensors {
-            let values = std::mem::replace(&mut tensor.fetch, Box::new(|| Values::I64(&[])))();
+            let values = std::mem::replace(&mut tensor.fetch, Box::new(|| Ok(Values::I64(&[]))))();
             tensor.fetch = Box::new(move || values);
         }
         self
@@ -94,7 +97,7 @@ impl<'a> TensorFileWriter<'a> {
     /// Writes everything to `path`, which is replaced only once the new file is whole and on disk.
     ///
     /// # Errors
-    /// [`ModelError::TensorTwice`] for a repeated name, [`ModelError::Io`].
+    /// [`ModelError::TensorTwice`] for a repeated name, [`ModelError::Io`], and what making the values returns.
     ///
     /// # Panics
     /// If a tensor's values do not fill its shape.
@@ -110,24 +113,28 @@ impl<'a> TensorFileWriter<'a> {
             file.write_all(&header)?;
             for tensor in self.tensors {
                 let expected = tensor.bytes();
-                let values = (tensor.fetch)();
+                let values = (tensor.fetch)().map_err(io::Error::other)?;
                 assert_eq!(values.bytes(), expected, "bytes of tensor `{}`", tensor.name);
                 values.write(file)?;
             }
             Ok(())
         })
-        .map_err(ModelError::io("write", path))
+        .map_err(|error| error.downcast::<ModelError>().unwrap_or_else(ModelError::io("write", path)))
     }
 
     /// Adds tensor `name` of `dtype`, row-major; `fetch` runs when its turn comes.
-    pub(super) fn add(
+    pub(super) fn add_fallible(&mut self, name: String, dtype: Dtype, shape: &[usize], fetch: Fetch<'a>) {
+        self.tensors.push(Pending { name, dtype, shape: shape.to_vec(), fetch });
+    }
+
+    fn add(
         &mut self,
         name: String,
         dtype: Dtype,
         shape: &[usize],
-        fetch: impl FnOnce() -> Values<'a> + Send + 'a,
+        values: impl FnOnce() -> Values<'a> + Send + 'a,
     ) {
-        self.tensors.push(Pending { name, dtype, shape: shape.to_vec(), fetch: Box::new(fetch) });
+        self.add_fallible(name, dtype, shape, Box::new(move || Ok(values())));
     }
 
     fn header(&self, path: &Path) -> Result<Vec<u8>, ModelError> {
@@ -164,6 +171,15 @@ impl Values<'_> {
             Self::F32(values) => size_of_val(&**values),
             Self::I64(values) => size_of_val(*values),
             Self::Bytes(bytes) => bytes.len(),
+        }
+    }
+
+    /// Little-endian.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::F32(values) => dtype::f32_bytes(&values),
+            Self::I64(values) => dtype::i64_bytes(values),
+            Self::Bytes(bytes) => bytes.into_owned(),
         }
     }
 

@@ -11,6 +11,7 @@ mod golden;
 mod hostile;
 mod initialisation;
 mod mutations;
+mod quantized;
 mod torch_files;
 mod weights;
 

@@ -49,7 +49,7 @@ fn folders<B: Kernels>(device: &B::Device) {
     fs::write(folder.path().join("pytorch_model.bin.index.json"), index).unwrap();
     assert_eq!(Checkpoint::open(folder.path()).unwrap().names().count(), names.names().len());
     let (_, sharded) = load::<B>(folder.path(), device).unwrap();
-    let values = |model: &smelt_model::Decoder<B>| smelt_backend::to_host(model.embed_tokens.weight.val());
+    let values = |model: &smelt_model::Decoder<B>| smelt_backend::to_host(model.embed_tokens.weight.values());
     assert_eq!(values(&whole), values(&sharded));
 }
 

@@ -27,9 +27,9 @@ backend_test!(weights_that_are_no_numbers_are_refused, non_finite);
 backend_test!(shards_are_those_of_transformers, saved_shards);
 backend_test!(a_save_replaces_the_one_before, replaced);
 
-type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+pub type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
-fn read_all(path: &Path) -> Tensors {
+pub fn read_all(path: &Path) -> Tensors {
     let bytes = fs::read(path).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     file.iter()
@@ -37,7 +37,7 @@ fn read_all(path: &Path) -> Tensors {
         .collect()
 }
 
-fn write_all(tensors: &Tensors, path: &Path) {
+pub fn write_all(tensors: &Tensors, path: &Path) {
     let views = tensors.iter().map(|(name, (dtype, shape, data))| {
         (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap())
     });

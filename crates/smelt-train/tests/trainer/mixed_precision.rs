@@ -196,7 +196,7 @@ fn masters<B: Kernels>(device: &B::Device) {
     for precision in Precision::ALL.into_iter().filter(|precision| B::trains_in(*precision)) {
         let mut trainer = trainer::<B>(&TrainConfig { precision, ..settings() }, device);
         trainer.step(&[batch(0)]).unwrap();
-        let head = trainer.model().lm_head.unwrap().weight.val();
+        let head = trainer.model().lm_head.unwrap().weight.values();
         assert_eq!(head.dtype(), burn::tensor::DType::F32, "{precision}");
         // What was f16 or bf16 ends in zeros.
         let more_digits = |value: &f32| value.to_bits() & 0x1fff != 0;

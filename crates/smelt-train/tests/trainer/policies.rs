@@ -150,7 +150,7 @@ backend_test!(the_best_checkpoint_is_kept, best);
 fn average<B: Kernels>(device: &B::Device) {
     let averaged = TrainConfig { ema_decay: Some(0.5), ..settings() };
     let mut trainer = trainer::<B>(&averaged, device);
-    let head = |model: Decoder<B>| to_host(model.lm_head.unwrap().weight.val());
+    let head = |model: Decoder<B>| to_host(model.lm_head.unwrap().weight.values());
     let mut expected = head(trainer.model());
     for number in 1..=6u64 {
         trainer.step(&[batch(number)]).unwrap();

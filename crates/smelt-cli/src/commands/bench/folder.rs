@@ -72,8 +72,7 @@ impl FolderJob<'_> {
             ControlFlow::Continue(())
         };
         let report = generate(&model, &config, &prompt, &options, &mut on_token, device)?;
-        let held = model.head().weight.bytes_per_value();
-        let read = smelt_model::estimate::parameters(&config.decoder).total as f64 * held;
+        let read = model.size_bytes() as f64;
         Ok(FolderSpeed {
             load_seconds,
             first_token_seconds,

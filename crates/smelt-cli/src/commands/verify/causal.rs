@@ -58,7 +58,8 @@ impl<B: Kernels> Causal<'_, B> {
         self.other_lengths()?;
         self.greedy()?;
         self.batched()?;
-        self.adapters()
+        self.adapters()?;
+        self.mlx_folders()
     }
 
     fn plain(&mut self) -> Result<(), CliError> {

@@ -1,0 +1,121 @@
+//! Packed matrices in files: which there are, what their tensors are, and reading them where they lie.
+
+use burn::tensor::DType;
+use bytes::Bytes;
+use safetensors::Dtype;
+use smelt_backend::Kernels;
+use smelt_backend::kernels::{QuantizationFormat, QuantizedBytes, QuantizedWeight};
+
+use super::check::{Found, located};
+use super::checkpoint::Checkpoint;
+use super::read_ahead::first_non_finite;
+use crate::config::ModelConfig;
+use crate::decoder::Decoder;
+use crate::error::ModelError;
+
+/// A matrix of the model that files hold packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PackedMatrix {
+    /// That of its module.
+    pub(super) path: String,
+    /// `[rows, columns]`
+    pub(super) dims: [usize; 2],
+    pub(super) format: QuantizationFormat,
+}
+
+/// The packed matrices of `checkpoint`, in the order of the model's.
+///
+/// Those are packed that the configuration names, and of the others those that have scales, biases or codes.
+pub(super) fn packed_matrices<B: Kernels>(
+    config: &ModelConfig,
+    checkpoint: &Checkpoint,
+    model: &mut Decoder<B>,
+) -> Result<Vec<PackedMatrix>, ModelError> {
+    let Some(quantization) = &config.quantization else { return Ok(Vec::new()) };
+    let names = &config.family.names;
+    let mut packed = Vec::new();
+    for (path, matrix) in model.matrices_mut() {
+        let name = names.mlx_module(&path);
+        let Some(format) = quantization.format_of(&name) else { continue };
+        let locate = |part: &str| names.locate(checkpoint, &format!("{path}.{part}"));
+        let of_codes = || match locate("weight") {
+            Some((location, file)) => Ok(file.tensor(&location.name)?.dtype == Dtype::U32),
+            None => Ok(false),
+        };
+        let is_packed = quantization.names(&name)
+            || locate("scales").is_some()
+            || locate("biases").is_some()
+            || of_codes()?;
+        if is_packed {
+            let dims = matrix.dims();
+            format.groups(dims[1]).map_err(|source| ModelError::Quantization { name, source })?;
+            packed.push(PackedMatrix { path, dims, format });
+        }
+    }
+    Ok(packed)
+}
+
+impl PackedMatrix {
+    /// The tensors of the matrix: their paths in the model and their shapes.
+    pub(super) fn tensors(&self) -> [(String, Vec<usize>); 3] {
+        let [rows, columns] = self.dims;
+        let words = columns / 32 * self.format.bits() as usize;
+        let groups = columns / self.format.group_size();
+        [("weight", words), ("scales", groups), ("biases", groups)]
+            .map(|(part, width)| (format!("{}.{part}", self.path), vec![rows, width]))
+    }
+
+    /// The matrix on `device`.
+    ///
+    /// # Errors
+    /// [`ModelError::BadDtype`], [`ModelError::NonFinite`].
+    pub(super) fn read<B: Kernels>(
+        &self,
+        config: &ModelConfig,
+        checkpoint: &Checkpoint,
+        device: &B::Device,
+    ) -> Result<QuantizedWeight<B>, ModelError> {
+        let [weight, scales, biases] = self.tensors().map(|(path, _)| located(config, checkpoint, &path));
+        let (weight, scales, biases) = (weight?, scales?, biases?);
+        if weight.tensor.dtype != Dtype::U32 {
+            return Err(weight.bad_dtype("U32, as the configuration says that it is packed"));
+        }
+        let dtype = match scales.tensor.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            _ => return Err(scales.bad_dtype("F32, F16 or BF16")),
+        };
+        if biases.tensor.dtype != scales.tensor.dtype {
+            return Err(biases.bad_dtype("that of the scales"));
+        }
+        let finite = |found: &Found<'_>| {
+            let bytes = found.bytes();
+            match first_non_finite(dtype, &bytes) {
+                None => Ok(bytes),
+                Some((index, value)) => Err(ModelError::NonFinite { name: found.name.clone(), index, value }),
+            }
+        };
+        let bytes = QuantizedBytes {
+            packed: weight.bytes(),
+            scales: finite(&scales)?,
+            biases: finite(&biases)?,
+            dtype,
+        };
+        QuantizedWeight::from_bytes(bytes, self.dims, self.format, device)
+            .map_err(|source| ModelError::Quantization { name: weight.name, source })
+    }
+}
+
+impl Found<'_> {
+    /// Its values: where they lie, if the file has them row-major and little-endian.
+    fn bytes(&self) -> Bytes {
+        self.file
+            .in_place(&self.tensor)
+            .unwrap_or_else(|| self.file.bytes_of(&self.tensor).into_owned().into())
+    }
+
+    fn bad_dtype(&self, expected: &'static str) -> ModelError {
+        ModelError::BadDtype { name: self.name.clone(), found: self.tensor.dtype.to_string(), expected }
+    }
+}

@@ -30,6 +30,17 @@ impl Job for RowsAlone {
                 let together = linear(x.clone().narrow(0, 0, rows));
                 assert_eq!(together, alone[..rows * outer], "{rows} rows, a weight in {dtype:?}");
             }
+            let backward = |grad: Tensor<B, 2>| {
+                let x = Tensor::zeros([grad.dims()[0], inner], &device);
+                B::linear_backward(x, weight.clone(), grad, [true, false, false]).x.map(to_host)
+            };
+            let grad = random::<B, 2>([20, outer], 4, &device);
+            let alone = (0..20).filter_map(|row| backward(grad.clone().narrow(0, row, 1)));
+            let alone: Vec<f32> = alone.flatten().collect();
+            for rows in 1..=20 {
+                let together = backward(grad.clone().narrow(0, 0, rows)).expect("the gradient of x");
+                assert_eq!(together, alone[..rows * inner], "{rows} gradients, a weight in {dtype:?}");
+            }
         }
     }
 }
@@ -41,9 +52,17 @@ impl Job for AttentionStepByStep {
     type Output = ();
 
     fn run<B: Kernels>(self, device: B::Device) {
-        let (heads, kv_heads, length, head_dim) = (4, 2, 530, 64);
-        let q = random::<B, 4>([1, heads, length, head_dim], 1, &device);
-        let [k, v] = [2, 3].map(|seed| random::<B, 4>([1, kv_heads, length, head_dim], seed, &device));
+        for head_dim in [16, 24, 64] {
+            Self::check::<B>(head_dim, &device);
+        }
+    }
+}
+
+impl AttentionStepByStep {
+    fn check<B: Kernels>(head_dim: usize, device: &B::Device) {
+        let (heads, kv_heads, length) = (4, 2, 530);
+        let q = random::<B, 4>([1, heads, length, head_dim], 1, device);
+        let [k, v] = [2, 3].map(|seed| random::<B, 4>([1, kv_heads, length, head_dim], seed, device));
         for sliding_window in [None, Some(100)] {
             let options = AttentionOptions { scale: 0.125, causal: true, sliding_window, softcap: None };
             let whole = Kernels::attention(q.clone(), k.clone(), v.clone(), None, options);
@@ -52,7 +71,11 @@ impl Job for AttentionStepByStep {
                 let q = q.clone().narrow(2, position, 1);
                 let step = Kernels::attention(q, first(&k), first(&v), None, options);
                 let expected = whole.clone().narrow(2, position, 1);
-                assert_eq!(to_host(step), to_host(expected), "position {position}, {options:?}");
+                assert_eq!(
+                    to_host(step),
+                    to_host(expected),
+                    "position {position} of {head_dim}, {options:?}"
+                );
             }
         }
     }

@@ -277,11 +277,10 @@ impl Job for Segments {
         let segments: Vec<AttentionSegment<B>> = (0..)
             .zip(lengths)
             .map(|(seed, (rows, held))| {
-                // As a cache hands them out: the first positions of a larger buffer.
-                let part = |seed| {
-                    random::<B, 4>([1, kv_heads, held + 7, head_dim], seed, &device).narrow(2, 0, held)
-                };
-                AttentionSegment { rows, keys: part(2 * seed), values: part(2 * seed + 1) }
+                // As a cache hands them out: some positions of a larger buffer.
+                let part = |seed| random::<B, 4>([1, kv_heads, held + 12, head_dim], seed, &device);
+                let visible = 5..5 + held;
+                AttentionSegment { rows, keys: part(2 * seed), values: part(2 * seed + 1), visible }
             })
             .collect();
         let rows = lengths.iter().map(|(rows, _)| rows).sum();
@@ -291,10 +290,12 @@ impl Job for Segments {
         for options in [plain, windowed] {
             let found = B::attention_over_segments(q.clone(), segments.clone(), options);
             let mut start = 0;
-            let expected = segments.iter().map(|AttentionSegment { rows, keys, values }| {
+            let expected = segments.iter().map(|AttentionSegment { rows, keys, values, visible }| {
                 let q = q.clone().narrow(2, start, *rows);
+                let [keys, values] =
+                    [keys, values].map(|held| held.clone().narrow(2, visible.start, visible.len()));
                 start += rows;
-                attention::plain(q, keys.clone(), values.clone(), None, options)
+                attention::plain(q, keys, values, None, options)
             });
             let expected = Tensor::cat(expected.collect(), 2);
             close(&format!("segments, {options:?}"), &to_host(found), &to_host(expected));
@@ -311,13 +312,13 @@ impl Job for WritePositions {
     fn run<B: Kernels>(self, device: B::Device) {
         let buffer = random::<B, 4>([2, 3, 10, 4], 1, &device);
         // As a projection leaves heads.
-        let rows = random::<B, 4>([2, 2, 3, 4], 2, &device).swap_dims(1, 2);
+        let rows = random::<B, 4>([2, 5, 3, 4], 2, &device).swap_dims(1, 2);
         let before = to_host(buffer.clone());
-        let expected = to_host(positions::plain(buffer.clone(), rows.clone(), 7));
-        let written = B::write_positions(buffer.clone(), rows.clone(), 7);
+        let expected = to_host(positions::plain(buffer.clone(), rows.clone(), 2..5, 7));
+        let written = B::write_positions(buffer.clone(), rows.clone(), 2..5, 7);
         assert_eq!(to_host(written), expected);
         assert_eq!(to_host(buffer.clone()), before, "somebody else held the buffer");
-        assert_eq!(to_host(B::write_positions(buffer, rows, 7)), expected);
+        assert_eq!(to_host(B::write_positions(buffer, rows, 2..5, 7)), expected);
     }
 }
 

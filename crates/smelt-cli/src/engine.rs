@@ -139,9 +139,14 @@ impl Asked {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// What has become of it so far.
-    pub fn into_answer(self) -> Answer {
-        self.answer
+    /// Waits for the whole text; `None` if `wanted` says in the meantime that nobody wants it any more.
+    ///
+    /// # Errors
+    /// [`CliError::Generate`] if it cannot be done.
+    pub fn finished(mut self, wanted: impl Fn() -> bool) -> Result<Option<Answer>, CliError> {
+        let mut go_on = |_: &str| if wanted() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+        while self.listen(&mut go_on)?.is_continue() {}
+        Ok(wanted().then_some(self.answer))
     }
 }
 

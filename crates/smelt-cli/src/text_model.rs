@@ -8,6 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use serde_json::Value;
 use smelt_backend::Kernels;
+use smelt_generate::PREFILL_POSITIONS;
 use smelt_generate::engine::{EngineModel, LoadedModel, PrefixFile};
 use smelt_model::adapter::ADAPTER_WEIGHTS_FILE;
 use smelt_model::estimate::{InferenceShape, inference};
@@ -19,9 +20,6 @@ use crate::error::CliError;
 use crate::folders::model_folder;
 use crate::memory_plan::held_bytes;
 use crate::model_source::ModelSource;
-
-/// Prompt positions that run at a time.
-pub const PREFILL_POSITIONS: usize = 512;
 
 /// Tokens that end a turn in the families' chat templates.
 const END_OF_TURN: [&str; 5] = ["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>"];

@@ -73,17 +73,20 @@ impl<B: Kernels> Sequence<B> {
         self.tokens.extend_from_slice(&tokens[shared..]);
     }
 
-    /// The next pass runs everything again, with other frequencies.
+    /// The next pass runs everything again: what is cached was computed with other frequencies than a sequence of this
+    /// length has.
     pub fn switches(&self, model: &Decoder<B>) -> bool {
-        frequencies_switch(model, self.known_length, self.tokens.len())
+        let (before, total) = (self.known_length, self.tokens.len());
+        let mut switches = model.config().rotary().iter().filter_map(RotaryConfig::switches_beyond);
+        switches.any(|length| (before <= length) != (total <= length))
     }
 
     /// The next pass over up to `limit` tokens that were not seen.
     pub fn next_pass(&mut self, model: &Decoder<B>, limit: usize) -> Extension<'_, B> {
-        let known_length = self.tokens.len();
-        if frequencies_switch(model, self.known_length, known_length) {
+        if self.switches(model) {
             self.cache.clear();
         }
+        let known_length = self.tokens.len();
         self.known_length = known_length;
         let start = self.cache.len();
         let end = self.tokens.len().min(start + limit.min(self.max_pass));
@@ -128,10 +131,4 @@ pub(crate) fn last_logits<B: Kernels>(
     }
     let hidden = Tensor::cat(last.into_iter().flatten().collect(), 0);
     scoped(|| to_host(model.row_logits(hidden)))
-}
-
-/// What is cached was computed with other frequencies than a sequence of `total` positions has.
-fn frequencies_switch<B: Kernels>(model: &Decoder<B>, before: usize, total: usize) -> bool {
-    let mut switches = model.config().rotary().iter().filter_map(RotaryConfig::switches_beyond);
-    switches.any(|length| (before <= length) != (total <= length))
 }

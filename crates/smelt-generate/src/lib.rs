@@ -14,6 +14,7 @@ mod stop_strings;
 mod text;
 
 pub use beam::{BeamOptions, BeamRow, BeamSequence, EarlyStopping, beam_search, generate_beams};
+pub use decoding::PREFILL_POSITIONS;
 pub use error::GenerateError;
 pub use generate::{GenerateOptions, GenerateReport, StopReason, generate};
 pub use grammar::{Constraint, Grammar, GrammarCompiler};

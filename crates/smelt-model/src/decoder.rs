@@ -223,7 +223,9 @@ impl<B: Kernels> Decoder<B> {
         let x = self.embed_tokens(input.input_ids.clone());
         let device = x.device();
         let x = match &self.embed_positions {
-            Some(table) if positions.rows == 1 => x + table.range(0, seq).expand([batch, seq, hidden_size]),
+            Some(table) if input.position_ids.is_none() => {
+                x + table.range(0, seq).expand([batch, seq, hidden_size])
+            }
             Some(table) => x + table.forward(int_tensor(&positions.ids, shape, &device)),
             None => x,
         };
@@ -252,13 +254,12 @@ impl<B: Kernels> Decoder<B> {
         let rotary = self.config.rotary().iter().map(|config| {
             Rotary::new(config, positions.rows, &[(positions.ids.as_slice(), lengths)], device)
         });
-        let places: Vec<usize> = (0..seq).collect();
         Pass {
             batch,
             seq,
             mask,
             rotary: rotary.collect(),
-            query_scale: self.query_scale(&places, device),
+            query_scale: self.query_scale(0..seq as u32, device),
             dropout: input.dropout,
         }
     }
@@ -311,24 +312,24 @@ impl<B: Kernels> Decoder<B> {
             })
             .collect();
         let rotary = self.config.rotary().iter().map(|config| Rotary::new(config, 1, &parts, device));
-        let at: Vec<usize> = places.iter().map(|place| *place as usize).collect();
         let pass = Pass {
             batch: 1,
             seq: places.len(),
             mask: None,
             rotary: rotary.collect(),
-            query_scale: self.query_scale(&at, device),
+            query_scale: self.query_scale(places.iter().copied(), device),
             dropout: None,
         };
         (pass, places)
     }
 
     /// `max(1, log_base(position))` of positions counted from 1, `[1, 1, positions, 1]`, where the model has it.
-    fn query_scale(&self, positions: &[usize], device: &B::Device) -> Option<Tensor<B, 4>> {
+    fn query_scale(&self, positions: impl Iterator<Item = u32>, device: &B::Device) -> Option<Tensor<B, 4>> {
         let base = self.config.attention.log_scaling? as f64;
-        let scale = |position: &usize| (((position + 1) as f64).ln() / base.ln()).max(1.0) as f32;
-        let scales = positions.iter().map(scale).collect();
-        Some(float_tensor(scales, [1, 1, positions.len(), 1], device))
+        let scale = |position: u32| ((f64::from(position) + 1.0).ln() / base.ln()).max(1.0) as f32;
+        let scales: Vec<f32> = positions.map(scale).collect();
+        let count = scales.len();
+        Some(float_tensor(scales, [1, 1, count, 1], device))
     }
 
     /// All blocks; `before_block` sees what enters each.

@@ -8,13 +8,18 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use futures_util::stream::unfold;
 use serde::Serialize;
 
+use crate::error::ApiError;
+
 /// What comes last.
 const DONE: &str = "data: [DONE]\n\n";
 
 /// Something that is told piece by piece.
 pub trait Pieces: Send + 'static {
     /// Writes what has happened to `frame`, waiting until there is something; false at the end.
-    fn next(&mut self, frame: &mut Frame) -> impl Future<Output = bool> + Send;
+    ///
+    /// # Errors
+    /// What is told last.
+    fn tell(&mut self, frame: &mut Frame) -> impl Future<Output = Result<bool, ApiError>> + Send;
 }
 
 /// Events that are sent together.
@@ -46,7 +51,10 @@ pub fn response(pieces: impl Pieces) -> Response<Body> {
         let mut frame = Frame::default();
         let mut goes_on = true;
         while goes_on && frame.is_empty() {
-            goes_on = pieces.next(&mut frame).await;
+            goes_on = pieces.tell(&mut frame).await.unwrap_or_else(|error| {
+                frame.push_json(&error.to_json());
+                false
+            });
         }
         if !goes_on {
             frame.0.extend_from_slice(DONE.as_bytes());

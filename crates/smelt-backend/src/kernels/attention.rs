@@ -3,6 +3,8 @@
 //! Queries of one key-value head are stacked as rows (`[batch, kv_heads, group * q_len, head_dim]`),
 //! so that keys and values are never repeated.
 
+use std::ops::Range;
+
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Bool, Int, Tensor, activation};
@@ -23,15 +25,21 @@ pub struct AttentionOptions {
     pub softcap: Option<f64>,
 }
 
+/// Sums over keys are divided at multiples of this: a query that sees the same keys gets the same to the last bit, where
+/// a backend promises that, if the first of them that is handed in lies at a multiple in its sequence.
+pub const KEY_BLOCK: usize = 256;
+
 /// One sequence of [`Kernels::attention_over_segments`].
 #[derive(Debug, Clone)]
 pub struct AttentionSegment<B: Backend> {
     /// Rows of the query that belong to it; they are its last positions.
     pub rows: usize,
-    /// `[1, kv_heads, kv_len, head_dim]`
+    /// `[1, kv_heads, room, head_dim]`
     pub keys: Tensor<B, 4>,
     /// As `keys`.
     pub values: Tensor<B, 4>,
+    /// The positions of `keys` and `values` that count.
+    pub visible: Range<usize>,
 }
 
 /// Gradients of [`Kernels::attention`], in the shapes of its inputs.
@@ -140,8 +148,9 @@ pub fn one_by_one<B: Kernels>(
     options: AttentionOptions,
 ) -> Tensor<B, 4> {
     let mut start = 0;
-    let outputs = segments.into_iter().map(|AttentionSegment { rows, keys, values }| {
+    let outputs = segments.into_iter().map(|AttentionSegment { rows, keys, values, visible }| {
         let queries = q.clone().narrow(2, start, rows);
+        let [keys, values] = [keys, values].map(|held| held.narrow(2, visible.start, visible.len()));
         start += rows;
         Kernels::attention(queries, keys, values, None, options)
     });

@@ -19,6 +19,8 @@ pub mod quantized;
 pub mod rms_norm;
 pub mod rotary;
 
+use std::ops::Range;
+
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, Int, Tensor};
@@ -27,7 +29,7 @@ use crate::Precision;
 
 pub use activation::Activation;
 pub use adamw::{AdamWFactors, AdamWState, AdamWStep};
-pub use attention::{AttentionGradients, AttentionOptions, AttentionSegment};
+pub use attention::{AttentionGradients, AttentionOptions, AttentionSegment, KEY_BLOCK};
 pub use cross_entropy::{CrossEntropyLoss, CrossEntropyOptions, Head, HeadWeight, TokenLoss, soft_cap};
 pub use layer_norm::LayerNormGradients;
 pub use linear::LinearGradients;
@@ -238,12 +240,17 @@ pub trait Kernels: Backend {
         attention::one_by_one(q, segments, options)
     }
 
-    /// `buffer` `[batch, heads, room, features]` with `rows` `[batch, heads, seq, features]` at the positions from
-    /// `start` on: how a cache grows.
+    /// `buffer` `[batch, heads, room, features]` with the positions `taken` of `rows` `[batch, heads, seq, features]`
+    /// at those from `start` on: how a cache grows.
     ///
     /// In place where nobody else holds the buffer and the backend can.
-    fn write_positions(buffer: Tensor<Self, 4>, rows: Tensor<Self, 4>, start: usize) -> Tensor<Self, 4> {
-        positions::plain(buffer, rows, start)
+    fn write_positions(
+        buffer: Tensor<Self, 4>,
+        rows: Tensor<Self, 4>,
+        taken: Range<usize>,
+        start: usize,
+    ) -> Tensor<Self, 4> {
+        positions::plain(buffer, rows, taken, start)
     }
 
     /// Gradients of [`attention`](Kernels::attention) for `q`, `k` and `v`; `output` is what the forward returned.

@@ -6,6 +6,7 @@ use std::io::IsTerminal as _;
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
+use smelt_generate::StopReason;
 use smelt_generate::engine::CompletionOptions;
 use smelt_text::Conversation;
 
@@ -133,6 +134,10 @@ impl Chat<'_> {
             self.turns.pop();
             return Ok(());
         };
+        if answer.text.is_empty() && answer.stop_reason() == StopReason::Caller {
+            self.turns.pop();
+            return Ok(());
+        }
         self.turns.push(json!({ "role": "assistant", "content": answer.text }));
         let report = TextReport::new(answer);
         let seed = self.request.sampling.seed;

@@ -16,6 +16,8 @@ use super::{LoadError, LoadedModel};
 
 /// New tokens of a request from which on its keys and values are offered to the prefixes while it runs.
 const KEPT_AT_ONCE: usize = 64;
+/// Logits from which on several threads draw: waking them takes longer than drawing from fewer.
+const SHARED_LOGITS: usize = 1 << 16;
 /// Rows of logits of a prompt that exist at a time.
 const LOGITS_AT_ONCE: usize = 64;
 
@@ -176,6 +178,17 @@ struct Drawn {
     ended: usize,
 }
 
+impl Drawn {
+    fn and(self, other: Self) -> Self {
+        Self {
+            generated: self.generated + other.generated,
+            drafted: self.drafted + other.drafted,
+            accepted: self.accepted + other.accepted,
+            ended: self.ended + other.ended,
+        }
+    }
+}
+
 /// Draws the next tokens of all parts, several at once.
 fn draw<B: Kernels>(parts: Vec<Part<'_, B>>, logits: &[f32], vocab_size: usize) -> Drawn {
     let mut rest = logits;
@@ -185,14 +198,11 @@ fn draw<B: Kernels>(parts: Vec<Part<'_, B>>, logits: &[f32], vocab_size: usize) 
         (part.request, own)
     });
     let each: Vec<(&mut Running<B>, &[f32])> = each.collect();
-    each.into_par_iter().map(|(request, logits)| draw_one(request, logits)).reduce(Drawn::default, |a, b| {
-        Drawn {
-            generated: a.generated + b.generated,
-            drafted: a.drafted + b.drafted,
-            accepted: a.accepted + b.accepted,
-            ended: a.ended + b.ended,
-        }
-    })
+    let draw_one = |(request, logits)| draw_one(request, logits);
+    if logits.len() < SHARED_LOGITS {
+        return each.into_iter().map(draw_one).fold(Drawn::default(), Drawn::and);
+    }
+    each.into_par_iter().map(draw_one).reduce(Drawn::default, Drawn::and)
 }
 
 fn draw_one<B: Kernels>(request: &mut Running<B>, logits: &[f32]) -> Drawn {

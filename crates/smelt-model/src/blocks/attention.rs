@@ -141,10 +141,8 @@ fn segments<B: Kernels>(
 ) -> Vec<AttentionSegment<B>> {
     let mut start = 0;
     let segment = |CacheRows { rows, cache }: &mut CacheRows<'_, B>| {
-        let [new_keys, new_values] = [k, v].map(|tensor| tensor.clone().narrow(2, start, *rows));
         start += *rows;
-        let (keys, values) = cache.update(new_keys, new_values);
-        AttentionSegment { rows: *rows, keys, values }
+        cache.update(k, v, start - *rows..start)
     };
     caches.iter_mut().map(segment).collect()
 }

@@ -1,11 +1,15 @@
 //! The cache of one layer: a buffer of positions in order, written in place at its end.
 //!
 //! Where the layer has a window and the buffer is full, the positions that still count move to its front: one
-//! copy for every pass of the largest size, and keys stay in order for the attention.
+//! copy for every pass of the largest size, and keys stay in order for the attention. They move by whole blocks, so
+//! that sums over keys are divided where they are in a pass over the whole sequence.
+
+use std::ops::Range;
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use smelt_backend::Kernels;
+use smelt_backend::kernels::{AttentionSegment, KEY_BLOCK};
 
 use super::rows::{Rows, SpanRows};
 use super::{CacheOptions, reach};
@@ -20,7 +24,7 @@ pub struct LayerCache<B: Backend> {
     room: usize,
     /// Positions in the buffers.
     held: usize,
-    /// Positions of the sequence: those held are its last.
+    /// Positions of the sequence: those held are its last, from the beginning of a block on.
     len: usize,
     window: Option<usize>,
 }
@@ -42,39 +46,44 @@ impl<B: Kernels> LayerCache<B> {
         self.len
     }
 
-    /// Appends `keys` and `values`, `[1, kv_heads, seq, head_dim]`, and returns all that the new positions may see
-    /// and themselves.
+    /// Appends the positions `taken` of `keys` and `values`, `[1, kv_heads, seq, head_dim]`, and returns all that
+    /// they may see and themselves.
     ///
     /// # Panics
     /// If they do not fit the capacity.
     pub(crate) fn update(
         &mut self,
-        keys: Tensor<B, 4>,
-        values: Tensor<B, 4>,
-    ) -> (Tensor<B, 4>, Tensor<B, 4>) {
-        let new = keys.dims()[2];
-        self.make_room(new, reach);
+        keys: &Tensor<B, 4>,
+        values: &Tensor<B, 4>,
+        taken: Range<usize>,
+    ) -> AttentionSegment<B> {
+        let new = taken.len();
+        self.make_room(new, self.first_needed(self.len));
         let start = self.held;
+        let first = self.window.map_or(0, |window| block_start((start + 1).saturating_sub(window)));
         self.held += new;
         self.len += new;
-        let visible = self.window.map_or(self.held, |window| self.held.min(new + window.saturating_sub(1)));
-        let range = self.held - visible..self.held;
-        (self.keys.extended(keys, start, range.clone()), self.values.extended(values, start, range))
+        let range = first..self.held;
+        let (keys, visible) = self.keys.extended(keys, taken.clone(), start, range.clone());
+        let (values, _) = self.values.extended(values, taken, start, range);
+        AttentionSegment { rows: new, keys, values, visible }
     }
 
-    /// Moves the positions that still count to the front, if `new` ones do not fit behind them: `counting` says of a
-    /// window how many do.
-    fn make_room(&mut self, new: usize, counting: impl Fn(usize) -> usize) {
-        if self.held + new > self.room
-            && let Some(window) = self.window
-        {
-            let kept = counting(window).min(self.held);
+    /// Moves the positions from `first` on to the front, if `new` ones do not fit behind those held.
+    fn make_room(&mut self, new: usize, first: usize) {
+        if self.held + new > self.room {
+            let kept = self.held.min(self.len.saturating_sub(first));
             self.keys.keep_last(kept, self.held);
             self.values.keep_last(kept, self.held);
             self.held = kept;
         }
         let (held, room) = (self.held, self.room);
         assert!(held + new <= room, "{new} positions behind {held} in a cache of {room}");
+    }
+
+    /// The first position that still counts when there are `len`.
+    fn first_needed(&self, len: usize) -> usize {
+        self.window.map_or(0, |window| block_start(len.saturating_sub(reach(window))))
     }
 
     pub(super) fn truncate(&mut self, len: usize) {
@@ -102,17 +111,21 @@ impl<B: Kernels> LayerCache<B> {
 
     /// Continues with the first `count` positions of `span`.
     pub(super) fn append(&mut self, [keys, values]: &[SpanRows<B>; 2], count: usize) {
-        // A window reaches only the last of them.
-        let taken = self.window.map_or(count, |window| count.min(reach(window)));
-        if taken < count {
+        let first = self.first_needed(self.len + count);
+        let skipped = first.saturating_sub(self.len);
+        if skipped > 0 {
             self.held = 0;
         }
-        // No pass looks at them before the last of these: together they are what a window reaches.
-        self.make_room(taken, |window| reach(window) - taken);
-        let range = count - taken..count;
-        self.keys.append(keys, range.clone(), self.held);
-        self.values.append(values, range, self.held);
-        self.held += taken;
+        let taken = skipped..count;
+        self.make_room(taken.len(), first);
+        self.keys.append(keys, taken.clone(), self.held);
+        self.values.append(values, taken.clone(), self.held);
+        self.held += taken.len();
         self.len += count;
     }
+}
+
+/// The beginning of the block that `position` is in.
+fn block_start(position: usize) -> usize {
+    position / KEY_BLOCK * KEY_BLOCK
 }

@@ -10,6 +10,7 @@ mod span;
 
 use burn::tensor::backend::Backend;
 use smelt_backend::Kernels;
+use smelt_backend::kernels::KEY_BLOCK;
 
 pub use layer::LayerCache;
 pub use packed::CacheBits;
@@ -40,7 +41,10 @@ impl CacheOptions {
     /// Positions for which `layer` has memory.
     fn room(&self, layer: &LayerConfig) -> usize {
         match layer.sliding_window {
-            Some(window) => self.capacity.min(reach(window).saturating_add(self.max_pass)),
+            // What is needed begins anywhere in a block.
+            Some(window) => {
+                self.capacity.min(reach(window).saturating_add(KEY_BLOCK - 1).saturating_add(self.max_pass))
+            }
             None => self.capacity,
         }
     }

@@ -37,18 +37,23 @@ impl<B: Kernels> Rows<B> {
         }
     }
 
-    /// Writes `new` `[1, kv_heads, seq, head_dim]` from row `start` on and returns the rows `visible`.
-    pub fn extended(&mut self, new: Tensor<B, 4>, start: usize, visible: Range<usize>) -> Tensor<B, 4> {
+    /// Writes the positions `taken` of `new` `[1, kv_heads, seq, head_dim]` from row `start` on, and returns a tensor
+    /// that holds the rows `visible`, and where.
+    pub fn extended(
+        &mut self,
+        new: &Tensor<B, 4>,
+        taken: Range<usize>,
+        start: usize,
+        visible: Range<usize>,
+    ) -> (Tensor<B, 4>, Range<usize>) {
         match self {
-            Self::Plain(buffer) => {
-                let whole = written(buffer, new, start);
-                whole.narrow(2, visible.start, visible.len())
-            }
+            Self::Plain(buffer) => (written(buffer, new.clone(), taken, start), visible),
             Self::Packed(heads, device) => {
                 heads.truncate(start);
-                heads.push(&to_host(new));
-                let shape = [1, heads.count(), visible.len(), heads.head_dim()];
-                float_tensor(heads.floats(visible), shape, device)
+                heads.push(&to_host(new.clone().narrow(2, taken.start, taken.len())));
+                let count = visible.len();
+                let shape = [1, heads.count(), count, heads.head_dim()];
+                (float_tensor(heads.floats(visible), shape, device), 0..count)
             }
         }
     }
@@ -57,7 +62,7 @@ impl<B: Kernels> Rows<B> {
     pub fn append(&mut self, span: &SpanRows<B>, range: Range<usize>, start: usize) {
         match (self, span) {
             (Self::Plain(buffer), SpanRows::Plain(rows)) => {
-                written(buffer, rows.clone().narrow(2, range.start, range.len()), start);
+                written(buffer, rows.clone(), range, start);
             }
             (Self::Packed(heads, _), SpanRows::Packed(rows)) => {
                 heads.truncate(start);
@@ -72,8 +77,8 @@ impl<B: Kernels> Rows<B> {
         match self {
             Self::Plain(buffer) => {
                 let whole = buffer.take().expect(PRESENT);
-                let last = whole.clone().narrow(2, held - kept, kept);
-                *buffer = Some(B::write_positions(Tensor::zeros(whole.dims(), &whole.device()), last, 0));
+                let front = Tensor::zeros(whole.dims(), &whole.device());
+                *buffer = Some(B::write_positions(front, whole, held - kept..held, 0));
             }
             Self::Packed(heads, _) => heads.keep(held - kept..held),
         }
@@ -82,10 +87,7 @@ impl<B: Kernels> Rows<B> {
     /// A copy of the rows `range`.
     pub fn copied(&self, range: Range<usize>) -> SpanRows<B> {
         match self {
-            Self::Plain(buffer) => {
-                let whole = buffer.as_ref().expect(PRESENT);
-                SpanRows::Plain(copied(whole.clone().narrow(2, range.start, range.len())))
-            }
+            Self::Plain(buffer) => SpanRows::Plain(copied(buffer.as_ref().expect(PRESENT), range)),
             Self::Packed(heads, _) => SpanRows::Packed(heads.slice(range)),
         }
     }
@@ -95,7 +97,7 @@ impl<B: Kernels> SpanRows<B> {
     /// A copy of the rows `range`.
     pub fn part(&self, range: Range<usize>) -> Self {
         match self {
-            Self::Plain(rows) => Self::Plain(copied(rows.clone().narrow(2, range.start, range.len()))),
+            Self::Plain(rows) => Self::Plain(copied(rows, range)),
             Self::Packed(heads) => Self::Packed(heads.slice(range)),
         }
     }
@@ -146,14 +148,22 @@ impl<B: Backend> SpanRows<B> {
 
 const PRESENT: &str = "a cache buffer is absent only while it is written";
 
-/// Writes `new` from row `start` on; the buffer is moved out and back, so that it is written in place.
-fn written<B: Kernels>(buffer: &mut Option<Tensor<B, 4>>, new: Tensor<B, 4>, start: usize) -> Tensor<B, 4> {
-    let whole = B::write_positions(buffer.take().expect(PRESENT), new, start);
+/// Writes the positions `taken` of `new` from row `start` on; the buffer is moved out and back, so that it is written
+/// in place.
+fn written<B: Kernels>(
+    buffer: &mut Option<Tensor<B, 4>>,
+    new: Tensor<B, 4>,
+    taken: Range<usize>,
+    start: usize,
+) -> Tensor<B, 4> {
+    let whole = B::write_positions(buffer.take().expect(PRESENT), new, taken, start);
     *buffer = Some(whole.clone());
     whole
 }
 
 /// Rows of their own: a view would keep the whole buffer alive.
-fn copied<B: Kernels>(view: Tensor<B, 4>) -> Tensor<B, 4> {
-    B::write_positions(Tensor::zeros(view.dims(), &view.device()), view, 0)
+fn copied<B: Kernels>(rows: &Tensor<B, 4>, range: Range<usize>) -> Tensor<B, 4> {
+    let [batch, heads, _, features] = rows.dims();
+    let copy = Tensor::zeros([batch, heads, range.len(), features], &rows.device());
+    B::write_positions(copy, rows.clone(), range, 0)
 }

@@ -66,36 +66,6 @@ impl ChatStream {
         Self { answer, includes_usage, with_logprobs, begun: false, calls }
     }
 
-    async fn tell(&mut self, frame: &mut Frame) -> Result<bool, ApiError> {
-        if !self.begun {
-            self.begun = true;
-            for index in 0..self.answer.choices() {
-                let delta = ChunkDelta {
-                    role: Some("assistant"),
-                    content: Some(String::new()),
-                    ..ChunkDelta::default()
-                };
-                self.push(frame, ChunkChoice { index, delta, logprobs: None, finish_reason: None });
-            }
-            return Ok(true);
-        }
-        let Some(mut news) = self.answer.next().await? else {
-            if self.includes_usage {
-                self.push_chunk(frame, &[], Some(self.answer.usage));
-            }
-            return Ok(false);
-        };
-        loop {
-            if let (index, Told::Delta(delta, _)) = news {
-                self.tell_delta(frame, index, delta);
-            }
-            match self.answer.ready()? {
-                Some(more) => news = more,
-                None => return Ok(true),
-            }
-        }
-    }
-
     fn tell_delta(&mut self, frame: &mut Frame, index: usize, delta: Delta) {
         let spelled = |found| ChatLogprob::new(found, self.answer.spelling());
         let found = delta.logprobs.iter().map(spelled).collect();
@@ -137,12 +107,32 @@ impl ChatStream {
 }
 
 impl Pieces for ChatStream {
-    async fn next(&mut self, frame: &mut Frame) -> bool {
-        match self.tell(frame).await {
-            Ok(goes_on) => goes_on,
-            Err(error) => {
-                frame.push_json(&error.to_json());
-                false
+    async fn tell(&mut self, frame: &mut Frame) -> Result<bool, ApiError> {
+        if !self.begun {
+            self.begun = true;
+            for index in 0..self.answer.choices() {
+                let delta = ChunkDelta {
+                    role: Some("assistant"),
+                    content: Some(String::new()),
+                    ..ChunkDelta::default()
+                };
+                self.push(frame, ChunkChoice { index, delta, logprobs: None, finish_reason: None });
+            }
+            return Ok(true);
+        }
+        let Some(mut news) = self.answer.next().await? else {
+            if self.includes_usage {
+                self.push_chunk(frame, &[], Some(self.answer.usage));
+            }
+            return Ok(false);
+        };
+        loop {
+            if let (index, Told::Delta(delta, _)) = news {
+                self.tell_delta(frame, index, delta);
+            }
+            match self.answer.ready()? {
+                Some(more) => news = more,
+                None => return Ok(true),
             }
         }
     }

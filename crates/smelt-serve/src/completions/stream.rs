@@ -19,6 +19,19 @@ impl CompletionStream {
         Self { answer, texts, includes_usage }
     }
 
+    fn push(&self, frame: &mut Frame, choices: Vec<CompletionChoice>, usage: Option<Usage>) {
+        frame.push(&Completion {
+            id: &self.answer.id,
+            object: "text_completion",
+            created: self.answer.created,
+            model: self.answer.model(),
+            choices,
+            usage: self.includes_usage.then_some(usage),
+        });
+    }
+}
+
+impl Pieces for CompletionStream {
     async fn tell(&mut self, frame: &mut Frame) -> Result<bool, ApiError> {
         let Some((mut index, mut told)) = self.answer.next().await? else {
             if self.includes_usage {
@@ -34,29 +47,6 @@ impl CompletionStream {
             match self.answer.ready()? {
                 Some(more) => (index, told) = more,
                 None => return Ok(true),
-            }
-        }
-    }
-
-    fn push(&self, frame: &mut Frame, choices: Vec<CompletionChoice>, usage: Option<Usage>) {
-        frame.push(&Completion {
-            id: &self.answer.id,
-            object: "text_completion",
-            created: self.answer.created,
-            model: self.answer.model(),
-            choices,
-            usage: self.includes_usage.then_some(usage),
-        });
-    }
-}
-
-impl Pieces for CompletionStream {
-    async fn next(&mut self, frame: &mut Frame) -> bool {
-        match self.tell(frame).await {
-            Ok(goes_on) => goes_on,
-            Err(error) => {
-                frame.push_json(&error.to_json());
-                false
             }
         }
     }

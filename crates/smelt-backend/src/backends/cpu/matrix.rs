@@ -35,10 +35,12 @@ pub(super) enum Destination {
 }
 
 /// Who computes a product.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
 pub(super) enum Threads {
     /// The caller alone.
     One,
+    /// All that look for work, and none that sleeps.
+    Awake,
     /// All of them.
     All,
 }

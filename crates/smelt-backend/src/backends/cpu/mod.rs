@@ -10,6 +10,7 @@ mod attention;
 mod embedding;
 mod gated;
 mod half_precision;
+mod heads;
 mod layer_norm;
 mod linear;
 mod matrix;
@@ -20,6 +21,8 @@ mod row_sums;
 mod simd;
 mod team;
 mod token_loss;
+
+use std::ops::Range;
 
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, Int, Tensor, TensorData, TensorPrimitive};
@@ -211,11 +214,16 @@ impl Kernels for Flex {
         attention::over_segments(q, segments, options)
     }
 
-    fn write_positions(buffer: Tensor<Self, 4>, rows: Tensor<Self, 4>, start: usize) -> Tensor<Self, 4> {
+    fn write_positions(
+        buffer: Tensor<Self, 4>,
+        rows: Tensor<Self, 4>,
+        taken: Range<usize>,
+        start: usize,
+    ) -> Tensor<Self, 4> {
         if !all_f32([&buffer, &rows]) {
-            return kernels::positions::plain(buffer, rows, start);
+            return kernels::positions::plain(buffer, rows, taken, start);
         }
-        positions::write(buffer, rows, start)
+        positions::write(buffer, rows, taken, start)
     }
 
     fn attention_backward(

@@ -1,10 +1,11 @@
 //! `rotary`, reading heads where the projection left them and writing them side by side.
 
 use burn::tensor::Tensor;
-use burn_flex::{Flex, FlexTensor};
+use burn_flex::Flex;
 
+use super::heads::Heads;
 use super::simd::vectorized;
-use super::{contiguous, flex, from_vec, team, values};
+use super::{contiguous, from_vec, team, values};
 use crate::kernels::RotaryStyle;
 
 /// Elements a thread takes at a time.
@@ -22,7 +23,7 @@ pub(super) fn forward(
     assert_eq!(half * 2, dim, "cos must hold one value for each pair of the {dim} features");
     let (cos, sin) = (contiguous(cos), contiguous(sin));
     let (cos, sin) = (values(&cos), values(&sin));
-    let x = Heads::new(flex(x));
+    let x = Heads::of(x);
     let mut y = vec![0f32; shape.iter().product()];
     // A head of few positions is no work for a thread of its own.
     let heads_at_once = (CHUNK / (seq * dim).max(1)).max(1);
@@ -45,30 +46,6 @@ pub(super) fn forward(
         heads.for_each(|(head, y)| one(chunk * heads_at_once + head, y));
     });
     from_vec(y, shape)
-}
-
-/// A tensor `[batch, heads, seq, dim]` whose features lie side by side, in whatever order the rest is.
-struct Heads {
-    tensor: FlexTensor,
-    strides: [usize; 3],
-    dim: usize,
-}
-
-impl Heads {
-    fn new(tensor: FlexTensor) -> Self {
-        let readable =
-            tensor.layout().strides().iter().all(|stride| *stride >= 0) && tensor.layout().strides()[3] == 1;
-        let tensor = if readable { tensor } else { tensor.to_contiguous() };
-        let layout = tensor.layout();
-        let strides = [0, 1, 2].map(|dim| layout.strides()[dim].unsigned_abs());
-        let dim = layout.shape()[3];
-        Self { tensor, strides, dim }
-    }
-
-    fn features(&self, place: [usize; 3]) -> &[f32] {
-        let offset: usize = place.iter().zip(self.strides).map(|(index, stride)| index * stride).sum();
-        &self.tensor.storage::<f32>()[self.tensor.layout().start_offset() + offset..][..self.dim]
-    }
 }
 
 vectorized! {

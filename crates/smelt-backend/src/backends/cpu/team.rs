@@ -25,7 +25,17 @@ const PATIENCE: Duration = Duration::from_micros(60);
 /// # Panics
 /// If `work` does.
 pub(super) fn each(count: usize, work: &(dyn Fn(usize) + Sync)) {
-    if count > 1 {
+    shared_by(|_| true, count, work);
+}
+
+/// As [`each`], for work that is too little to wake a thread for: only those help that look for work anyway.
+pub(super) fn each_awake(count: usize, work: &(dyn Fn(usize) + Sync)) {
+    let awake = |team: &Team| team.helpers.iter().any(|helper| !helper.asleep.load(Ordering::Relaxed));
+    shared_by(awake, count, work);
+}
+
+fn shared_by(is_worth_it: impl Fn(&Team) -> bool, count: usize, work: &(dyn Fn(usize) + Sync)) {
+    if count > 1 && is_worth_it(team()) {
         let team = team();
         let turn = match team.turn.try_lock() {
             Ok(turn) => Some(turn),

@@ -5,7 +5,6 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -119,18 +118,12 @@ impl Batch<'_> {
         self.engine.submit(line.prompt.clone(), options)
     }
 
-    fn answered(&self, mut asked: Asked) -> Result<TextReport, CliError> {
-        let interrupt = &self.context.interrupt;
-        let mut go_on = |_: &str| match interrupt.requested() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        };
-        while asked.listen(&mut go_on)?.is_continue() {}
-        if interrupt.requested() {
+    fn answered(&self, asked: Asked) -> Result<TextReport, CliError> {
+        let Some(answer) = asked.finished(|| !self.context.interrupt.requested())? else {
             let hint = Some("the same command goes on from here".to_owned());
             return Err(CliError::Interrupted { hint });
-        }
-        Ok(TextReport { peak_memory_bytes: None, ..TextReport::new(asked.into_answer()) })
+        };
+        Ok(TextReport { peak_memory_bytes: None, ..TextReport::new(answer) })
     }
 }
 

@@ -1,6 +1,5 @@
 //! The likeliest of several texts: by beam search, or by drawing several.
 
-use std::ops::ControlFlow;
 use std::time::Instant;
 
 use smelt_backend::{Job, Kernels, dispatch};
@@ -86,7 +85,11 @@ pub fn best_of(request: &TextRequest, texts: usize, context: &Context) -> Result
     let mut answers = with_engine(backend, std::slice::from_ref(&model), engine, |engine| {
         let asked = (0..texts).map(|index| engine.submit(prompt.clone(), options(index)));
         let asked = asked.collect::<Result<Vec<Asked>, CliError>>()?;
-        asked.into_iter().map(|asked| answered(asked, context)).collect::<Result<Vec<Answer>, CliError>>()
+        let answers = asked.into_iter().map(|asked| {
+            let answer = asked.finished(|| !context.interrupt.requested())?;
+            answer.ok_or(CliError::Interrupted { hint: None })
+        });
+        answers.collect::<Result<Vec<Answer>, CliError>>()
     })?;
     let logprobs: Vec<Vec<f32>> =
         answers.iter_mut().map(|answer| std::mem::take(&mut answer.logprobs)).collect();
@@ -94,15 +97,4 @@ pub fn best_of(request: &TextRequest, texts: usize, context: &Context) -> Result
     let report = TextReport::new(answers.swap_remove(best));
     context.output.line(&report.text)?;
     finish(request, &report, context)
-}
-
-/// Waits for the whole text.
-fn answered(mut asked: Asked, context: &Context) -> Result<Answer, CliError> {
-    let mut go_on = |_: &str| match context.interrupt.requested() {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
-    };
-    while asked.listen(&mut go_on)?.is_continue() {}
-    let interrupted = context.interrupt.requested();
-    if interrupted { Err(CliError::Interrupted { hint: None }) } else { Ok(asked.into_answer()) }
 }

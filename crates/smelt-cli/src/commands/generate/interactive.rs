@@ -3,6 +3,8 @@
 use std::io::IsTerminal as _;
 use std::ops::ControlFlow;
 
+use smelt_generate::engine::CompletionOptions;
+
 use super::summary;
 use crate::config::BackendSection;
 use crate::context::Context;
@@ -22,14 +24,14 @@ pub fn run(request: &TextRequest, context: &Context) -> Result<(), CliError> {
         if std::io::stdin().is_terminal() {
             context.output.note("type the beginning of a text; Ctrl-C stops it, Ctrl-D ends");
         }
+        let options = completion(&model, request)?;
         let mut editor = LineEditor::new("generate-history.txt")?;
         while let Some(line) = editor.read("> ")? {
             if line.is_empty() {
                 continue;
             }
             let prompt = model.prompt(Some(&line))?;
-            let options = completion(&model, request)?;
-            if let Some(answer) = show(engine, prompt, options, context)? {
+            if let Some(answer) = show(engine, prompt, options.clone(), context)? {
                 let report = TextReport::new(answer);
                 context.output.record(&report)?;
                 context.output.note(&summary(&report));
@@ -43,13 +45,15 @@ pub fn run(request: &TextRequest, context: &Context) -> Result<(), CliError> {
 pub fn show(
     engine: &EngineThread,
     prompt: Vec<u32>,
-    options: smelt_generate::engine::CompletionOptions,
+    options: CompletionOptions,
     context: &Context,
 ) -> Result<Option<Answer>, CliError> {
-    let mut closed = None;
-    if context.interrupt.take() && !std::io::stdin().is_terminal() {
+    // Who types may go on; what comes through a pipe is over.
+    let ends = || context.interrupt.take() && !std::io::stdin().is_terminal();
+    if ends() {
         return Err(CliError::Interrupted { hint: None });
     }
+    let mut closed = None;
     let answer = engine.ask(prompt, options, &mut |text| {
         closed = context.output.stream(text).err();
         if closed.is_some() || context.interrupt.requested() {
@@ -61,8 +65,7 @@ pub fn show(
     if let Some(error) = closed {
         return Err(error);
     }
-    // Who types may go on; what comes through a pipe is over.
-    if context.interrupt.take() && !std::io::stdin().is_terminal() {
+    if ends() {
         return Err(CliError::Interrupted { hint: None });
     }
     match answer {

@@ -11,6 +11,9 @@ use crate::backends::cpu::matrix::{Destination, Threads, View, product};
 use crate::backends::cpu::{from_vec, team};
 use crate::kernels::{AttentionOptions, AttentionSegment};
 
+/// Multiplications of queries and keys from which on threads share the work.
+const FEWEST_MULTIPLICATIONS: usize = 1 << 18;
+
 /// As `Kernels::attention`.
 pub(in super::super) fn forward(
     q: Tensor<Flex, 4>,
@@ -30,6 +33,7 @@ pub(in super::super) fn forward(
         kv_b: b,
         first_row: 0,
         rows: q_len,
+        first_key: 0,
         scores: Scores::new(mask.as_ref(), options, q_len, k.shape[2]),
     };
     attend(&(0..batch).map(sequence).collect::<Vec<_>>(), [batch, q_len], &q)
@@ -42,12 +46,19 @@ pub(in super::super) fn over_segments(
     options: AttentionOptions,
 ) -> Tensor<Flex, 4> {
     let q = Heads::of(q);
-    let segments: Vec<(usize, [Heads; 2])> = segments
+    let segments: Vec<(usize, [Heads; 2], Range<usize>)> = segments
         .into_iter()
-        .map(|AttentionSegment { rows, keys, values }| (rows, [keys, values].map(Heads::of)))
+        .map(|AttentionSegment { rows, keys, values, visible }| {
+            (rows, [keys, values].map(Heads::of), visible)
+        })
         .collect();
     let mut first_row = 0;
-    let sequences = segments.iter().map(|(rows, [k, v])| {
+    let sequences = segments.iter().map(|(rows, [k, v], visible)| {
+        let room = k.shape[2].min(v.shape[2]);
+        assert!(
+            *rows <= visible.len() && visible.end <= room,
+            "{rows} rows of {visible:?} of {room} positions"
+        );
         let sequence = Sequence {
             q: &q,
             k,
@@ -56,7 +67,8 @@ pub(in super::super) fn over_segments(
             kv_b: 0,
             first_row,
             rows: *rows,
-            scores: Scores::new(None, options, *rows, k.shape[2]),
+            first_key: visible.start,
+            scores: Scores::new(None, options, *rows, visible.len()),
         };
         first_row += rows;
         sequence
@@ -77,6 +89,8 @@ struct Sequence<'a> {
     /// Where its rows begin in `q`.
     first_row: usize,
     rows: usize,
+    /// Where the keys that count begin.
+    first_key: usize,
     scores: Scores<'a>,
 }
 
@@ -102,8 +116,12 @@ fn attend(sequences: &[Sequence<'_>], [batch, rows]: [usize; 2], q: &Heads) -> T
     let shape = [batch, rows, heads, head_dim];
     let mut output = vec![0f32; shape.iter().product()];
     if !output.is_empty() {
-        let tasks = tasks(sequences, heads * head_dim, &mut output);
-        if tasks.len() < team::threads() {
+        let features = heads * head_dim;
+        let products: usize = sequences.iter().map(|sequence| sequence.rows * sequence.scores.kv_len).sum();
+        let tasks = tasks(sequences, features, &mut output);
+        if products * features < FEWEST_MULTIPLICATIONS {
+            tasks.into_iter().for_each(|task| task.run(Threads::One));
+        } else if tasks.len() < team::threads() {
             tasks.into_iter().for_each(|task| task.run(Threads::All));
         } else {
             team::for_each(tasks, |task| task.run(Threads::One));
@@ -142,7 +160,7 @@ fn tasks<'a>(sequences: &'a [Sequence<'a>], features: usize, mut output: &'a mut
 impl Task<'_> {
     fn run(self, threads: Threads) {
         let Self { sequence, rows, first_kv_head: first, output: all } = self;
-        let Sequence { q, k, v, b, kv_b, first_row, scores, .. } = sequence;
+        let Sequence { q, k, v, b, kv_b, first_row, first_key, scores, .. } = sequence;
         let head_dim = q.shape[3];
         let group = q.shape[1] / k.shape[1];
         let looked_at = scores.looked_at(rows.clone());
@@ -150,7 +168,8 @@ impl Task<'_> {
         let features = all.len() / rows.len();
         let kv_heads = features / (group * head_dim);
         for kv_head in first..first + kv_heads {
-            let [k, v] = [k, v].map(|tensor| tensor.rows(*kv_b, kv_head, looked_at.clone()));
+            let keys = first_key + looked_at.start..first_key + looked_at.end;
+            let [k, v] = [k, v].map(|tensor| tensor.rows(*kv_b, kv_head, keys.clone()));
             let heads = kv_head * group..(kv_head + 1) * group;
             let output = &mut all[(kv_head - first) * group * head_dim..];
             if rows.len() == 1 {

@@ -12,58 +12,20 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexTensor};
 
+use super::heads::Heads;
 use super::matrix::{BLOCK_K, Destination, Threads, View, product};
 use super::simd::{exp, max, sum, tanh, vectorized};
-use super::{contiguous, flex, values};
-use crate::kernels::AttentionOptions;
+use super::{contiguous, values};
+use crate::kernels::{AttentionOptions, KEY_BLOCK};
 
 pub(super) use backward::backward;
 pub(super) use forward::{forward, over_segments};
 
+// Products along keys are chains of this length.
+const _: () = assert!(KEY_BLOCK.is_multiple_of(BLOCK_K));
+
 /// Most queries of a tile.
 const TILE: usize = 64;
-
-/// Queries, keys or values: `[batch, heads, length, head_dim]` whose last dimension is contiguous.
-struct Heads {
-    tensor: FlexTensor,
-    shape: [usize; 4],
-    strides: [usize; 3],
-}
-
-impl Heads {
-    fn of(tensor: Tensor<Flex, 4>) -> Self {
-        let shape = tensor.dims();
-        let tensor = flex(tensor);
-        let strides = tensor.layout().strides();
-        let readable = strides[3] == 1 && strides.iter().all(|stride| *stride >= 0);
-        let tensor = if readable { tensor } else { tensor.to_contiguous() };
-        let strides = [0, 1, 2].map(|dim| tensor.layout().strides()[dim].unsigned_abs());
-        Self { tensor, shape, strides }
-    }
-
-    /// What lies from a place on.
-    fn from(&self, place: [usize; 3]) -> &[f32] {
-        let offset: usize = place.iter().zip(self.strides).map(|(index, stride)| index * stride).sum();
-        &self.tensor.storage::<f32>()[self.tensor.layout().start_offset() + offset..]
-    }
-
-    /// `[rows, head_dim]` of one head.
-    fn rows(&self, b: usize, h: usize, rows: Range<usize>) -> View<'_> {
-        let shape = [rows.len(), self.shape[3]];
-        View::new(self.from([b, h, rows.start]), shape, [self.strides[2], 1])
-    }
-
-    /// `[length, head_dim]` of one head.
-    fn head(&self, b: usize, h: usize) -> View<'_> {
-        self.rows(b, h, 0..self.shape[2])
-    }
-
-    /// `[heads, head_dim]` of one position.
-    fn position(&self, b: usize, heads: Range<usize>, row: usize) -> View<'_> {
-        let shape = [heads.len(), self.shape[3]];
-        View::new(self.from([b, heads.start, row]), shape, [self.strides[1], 1])
-    }
-}
 
 /// How scores become probabilities.
 struct Scores<'a> {

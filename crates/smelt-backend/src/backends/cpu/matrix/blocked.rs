@@ -27,6 +27,9 @@ const PIECES: usize = 4;
 const READ_BYTES: usize = 32 << 10;
 /// Nor for fewer multiplications than this.
 const MULTIPLICATIONS: usize = 1 << 18;
+/// So many times either are worth waking a thread: less than that, a model is so small that its threads would do
+/// little but look for work, while others of the machine could use their cores.
+const WAKING: usize = 8;
 
 /// A matrix by its first element and the distances from a row, and from a column, to the next.
 #[derive(Clone, Copy)]
@@ -87,6 +90,7 @@ impl<T: Copy> Shared<T> {
 fn for_each(count: usize, threads: Threads, work: impl Fn(usize) + Sync) {
     match threads {
         Threads::One => (0..count).for_each(work),
+        Threads::Awake => team::each_awake(count, &work),
         Threads::All => team::each(count, &work),
     }
 }
@@ -114,10 +118,14 @@ pub(super) unsafe fn product<T: Stored>(a: View<'_>, b: View<'_, T>, output: Out
     let (a, b) = (Matrix::of(a), Matrix::of(b));
     // SAFETY: the caller's promise; the views vouch for `a` and `b`.
     PACKED_ROWS.with_borrow_mut(|packed| unsafe {
+        let lanes = leaves::tile_shape().0;
+        let by_columns = T::PER_LANE == 1 && b.column_stride == 1 && n.is_multiple_of(lanes);
         if m <= FEW_ROWS && b.row_stride == 1 {
             few_rows(a, b, output, [m, n, k], packed, threads);
+        } else if m <= FEW_ROWS && by_columns {
+            few_rows_by_columns(a, b, output, [m, n, k], packed, threads);
         } else {
-            let threads = if m * n * k < MULTIPLICATIONS { Threads::One } else { threads };
+            let threads = threads_for(m * n * k, MULTIPLICATIONS, threads);
             many_rows(a, b, output, [m, n, k], packed, threads);
         }
     });
@@ -132,19 +140,10 @@ unsafe fn few_rows<T: Stored>(
     packed: &mut Vec<f32>,
     threads: Threads,
 ) {
-    let lanes = leaves::tile_shape().0;
     // SAFETY: the promise of `product`.
-    let x = unsafe {
-        if m == 1 && a.column_stride == 1 {
-            a.from
-        } else {
-            let packed = room(packed, m * k);
-            leaves::pack(a.row_lines([0, 0], m), k, m, packed.as_mut_ptr(), std::ptr::null());
-            packed.as_ptr()
-        }
-    };
-    let least = READ_BYTES.div_ceil(k * size_of::<T>());
-    let piece = n.div_ceil(2 * PIECES * team::threads()).max(least).next_multiple_of(lanes);
+    let x = unsafe { packed_rows(a, [m, k], packed) };
+    let piece = columns_of_piece::<T>(n, k);
+    let threads = threads_for(n * k * size_of::<T>(), READ_BYTES, threads);
     let shared = Shared((x, b, output));
     for_each(n.div_ceil(piece), threads, |index| {
         let (x, b, output) = shared.get();
@@ -155,6 +154,59 @@ unsafe fn few_rows<T: Stored>(
             leaves::few_rows(m, x, rows, k, output.at(0, first));
         }
     });
+}
+
+/// `b` is read as it lies: its rows are contiguous, and fill registers.
+unsafe fn few_rows_by_columns<T: Stored>(
+    a: Matrix<f32>,
+    b: Matrix<T>,
+    output: Output,
+    [m, n, k]: [usize; 3],
+    packed: &mut Vec<f32>,
+    threads: Threads,
+) {
+    // SAFETY: the promise of `product`.
+    let x = unsafe { packed_rows(a, [m, k], packed) };
+    let piece = columns_of_piece::<T>(n, k);
+    let threads = threads_for(n * k * size_of::<T>(), READ_BYTES, threads);
+    let shared = Shared((x, b, output));
+    for_each(n.div_ceil(piece), threads, |index| {
+        let (x, b, output) = shared.get();
+        let first = index * piece;
+        // SAFETY: the promise of `product`; one number in a lane is one in f32, and pieces are columns of the output
+        // that do not overlap.
+        unsafe {
+            let (from, count) = (b.at(0, first).cast(), piece.min(n - first));
+            leaves::few_rows_by_columns(m, k, x, from, b.row_stride, count, output.at(0, first));
+        }
+    });
+}
+
+/// Who of `threads` does so much work, of which `least` is worth a thread's while.
+fn threads_for(work: usize, least: usize, threads: Threads) -> Threads {
+    let most = match work {
+        work if work < least => Threads::One,
+        work if work < WAKING * least => Threads::Awake,
+        _ => Threads::All,
+    };
+    if threads < most { threads } else { most }
+}
+
+/// All `m` rows of `a` as `[k][m]`.
+unsafe fn packed_rows(a: Matrix<f32>, [m, k]: [usize; 2], packed: &mut Vec<f32>) -> *const f32 {
+    if m == 1 && a.column_stride == 1 {
+        return a.from;
+    }
+    let packed = room(packed, m * k);
+    // SAFETY: the promise of `product`.
+    unsafe { leaves::pack(a.row_lines([0, 0], m), k, m, packed.as_mut_ptr(), std::ptr::null()) };
+    packed.as_ptr()
+}
+
+/// Columns of a matrix of `k` rows that one thread takes at a time, of `n`.
+fn columns_of_piece<T>(n: usize, k: usize) -> usize {
+    let least = READ_BYTES.div_ceil(k * size_of::<T>());
+    n.div_ceil(2 * PIECES * team::threads()).max(least).next_multiple_of(leaves::tile_shape().0)
 }
 
 unsafe fn many_rows<T: Stored>(
@@ -228,7 +280,7 @@ impl<T: Stored> Part<T> {
     }
 
     unsafe fn multiply(self, threads: Threads) {
-        let wanted = if threads == Threads::All { PIECES * team::threads() } else { 1 };
+        let wanted = if threads > Threads::One { PIECES * team::threads() } else { 1 };
         let columns = self.n.div_ceil(wanted).next_multiple_of(CACHED_COLUMNS);
         let across = self.n.div_ceil(columns);
         let down = wanted.div_ceil(across).min(self.m.div_ceil(CACHED_ROWS / 2)).max(1);

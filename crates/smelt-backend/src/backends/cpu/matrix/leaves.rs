@@ -75,6 +75,15 @@ at_level! {
 }
 
 at_level! {
+    /// `rows` rows of `a`, up to [`FEW_ROWS`] and packed `[k][rows]`, times `columns` columns of `b`, whose rows are
+    /// `b_stride` apart.
+    ///
+    /// # Safety
+    /// As [`tile::columns`] for each of its registers; `columns` is a multiple of `LANES`.
+    fn few_rows_by_columns(rows: usize, k: usize, a: *const f32, b: *const f32, b_stride: usize, columns: usize, output: Output) = all_columns
+}
+
+at_level! {
     /// `rows` rows of `a`, packed in panels of as many as a tile has, times panels of `b`.
     ///
     /// # Safety
@@ -113,6 +122,59 @@ unsafe fn few_rows_of<V: Vector<LANES>, const LANES: usize, T: Stored>(
             7 => tile::few_rows::<V, LANES, T, 7>(x, w, k, output),
             8 => tile::few_rows::<V, LANES, T, 8>(x, w, k, output),
             _ => unreachable!("{rows} rows, not up to {FEW_ROWS}"),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn all_columns<V: Vector<LANES>, const LANES: usize>(
+    rows: usize,
+    k: usize,
+    a: *const f32,
+    b: *const f32,
+    b_stride: usize,
+    columns: usize,
+    output: Output,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match rows {
+            1 => columns_of::<V, LANES, 1>(k, a, b, b_stride, columns, output),
+            2 => columns_of::<V, LANES, 2>(k, a, b, b_stride, columns, output),
+            3 => columns_of::<V, LANES, 3>(k, a, b, b_stride, columns, output),
+            4 => columns_of::<V, LANES, 4>(k, a, b, b_stride, columns, output),
+            5 => columns_of::<V, LANES, 5>(k, a, b, b_stride, columns, output),
+            6 => columns_of::<V, LANES, 6>(k, a, b, b_stride, columns, output),
+            7 => columns_of::<V, LANES, 7>(k, a, b, b_stride, columns, output),
+            8 => columns_of::<V, LANES, 8>(k, a, b, b_stride, columns, output),
+            _ => unreachable!("{rows} rows, not up to {FEW_ROWS}"),
+        }
+    }
+}
+
+/// Two registers at a time for as long as there are, or four where rows leave room for that.
+#[inline(always)]
+unsafe fn columns_of<V: Vector<LANES>, const LANES: usize, const R: usize>(
+    k: usize,
+    a: *const f32,
+    b: *const f32,
+    b_stride: usize,
+    columns: usize,
+    output: Output,
+) {
+    // SAFETY: the promise of `all_columns`.
+    unsafe {
+        let mut column = 0;
+        while R <= 2 && column + 4 * LANES <= columns {
+            tile::columns::<V, LANES, R, 4>(k, a, b.add(column), b_stride, output.at(0, column));
+            column += 4 * LANES;
+        }
+        while column + 2 * LANES <= columns {
+            tile::columns::<V, LANES, R, 2>(k, a, b.add(column), b_stride, output.at(0, column));
+            column += 2 * LANES;
+        }
+        if column < columns {
+            tile::columns::<V, LANES, R, 1>(k, a, b.add(column), b_stride, output.at(0, column));
         }
     }
 }

@@ -138,6 +138,41 @@ pub(super) unsafe fn few_rows<V: Vector<LANES>, const LANES: usize, T: Stored, c
     }
 }
 
+/// `R` rows of `a`, packed `[k][R]`, times `C` registers of columns of `b`, whose rows are read as they lie.
+///
+/// # Safety
+/// As [`Vector`] says; `a` and `b` hold `k` rows, those of `b` `C` registers each; so do the `R` rows of the output.
+#[inline(always)]
+pub(super) unsafe fn columns<V: Vector<LANES>, const LANES: usize, const R: usize, const C: usize>(
+    k: usize,
+    a: *const f32,
+    b: *const f32,
+    b_stride: usize,
+    output: Output,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for start in (0..k).step_by(BLOCK_K) {
+            let mut sums = [[V::zero(); C]; R];
+            for at in start..k.min(start + BLOCK_K) {
+                let b = b.add(at * b_stride);
+                for column in 0..C {
+                    let w = V::load(b.add(column * LANES));
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        sums[column] = sums[column].mul_add(V::splat(a.add(at * R + row)), w);
+                    }
+                }
+            }
+            let output = output.adding_if(start > 0);
+            for (row, sums) in sums.iter().enumerate() {
+                for (column, sum) in sums.iter().enumerate() {
+                    output.at(row, column * LANES).take(*sum, LANES);
+                }
+            }
+        }
+    }
+}
+
 /// What will be read next, [`BLOCK_K`] numbers of some rows: fetched piece by piece while others are worked on.
 pub(super) struct Ahead<T> {
     from: *const T,

@@ -4,7 +4,8 @@
 #![cfg(feature = "cpu")]
 
 use burn::tensor::{DType, Tensor};
-use smelt_backend::kernels::AttentionOptions;
+use smelt_backend::kernels::quantized::quantize;
+use smelt_backend::kernels::{AttentionOptions, QuantizationFormat, QuantizedWeight};
 use smelt_backend::{Job, Kernels, Name, dispatch, float_tensor, to_host};
 use smelt_testkit::numbers;
 
@@ -40,6 +41,31 @@ impl Job for RowsAlone {
             for rows in 1..=20 {
                 let together = backward(grad.clone().narrow(0, 0, rows)).expect("the gradient of x");
                 assert_eq!(together, alone[..rows * inner], "{rows} gradients, a weight in {dtype:?}");
+            }
+        }
+    }
+}
+
+/// As [`RowsAlone`], for packed weights.
+struct QuantizedRowsAlone;
+
+impl Job for QuantizedRowsAlone {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        let shape @ [outer, inner] = [331, 640];
+        for (bits, group_size) in [(2, 32), (3, 64), (4, 64), (6, 32), (8, 128)] {
+            let format = QuantizationFormat::new(bits, group_size).expect("a known format");
+            let bytes =
+                quantize(&numbers(outer * inner, 2), shape, format, DType::BF16).expect("whole groups");
+            let weight = QuantizedWeight::from_bytes(bytes, shape, format, &device).expect("just made");
+            let bias = random::<B, 1>([outer], 3, &device);
+            let linear = |x| to_host(Kernels::quantized_linear(x, weight.clone(), Some(bias.clone())));
+            let x = random::<B, 2>([300, inner], 1, &device);
+            let alone: Vec<f32> = (0..300).flat_map(|row| linear(x.clone().narrow(0, row, 1))).collect();
+            for rows in (1..=17).chain([40, 300]) {
+                let together = linear(x.clone().narrow(0, 0, rows));
+                assert!(together == alone[..rows * outer], "{rows} rows, a weight in {format:?}");
             }
         }
     }
@@ -84,6 +110,7 @@ impl AttentionStepByStep {
 #[test]
 fn rows_come_out_as_they_do_alone() {
     dispatch(Name::Cpu, RowsAlone);
+    dispatch(Name::Cpu, QuantizedRowsAlone);
 }
 
 #[test]

@@ -174,8 +174,8 @@ impl Job for Products {
         for ((dtype, name), format) in DTYPES.into_iter().flat_map(|dtype| formats().map(move |f| (dtype, f)))
         {
             let (weight, values) = weight::<B>([out, features], format, dtype, &device);
-            assert_eq!(to_host(B::dequantized(weight.clone())), values, "{format:?}, {name}");
-            assert_eq!(to_host(plain::dequantized(weight.clone())), values, "{format:?}, {name}");
+            assert!(to_host(B::dequantized(weight.clone())) == values, "{format:?}, {name}");
+            assert!(to_host(plain::dequantized(weight.clone())) == values, "plain, {format:?}, {name}");
             let bias = random::<B, 1>([out], 5, &device);
             for rows in [1, 2, 7, 33] {
                 let what = format!("{rows} rows, {format:?}, scales in {name}");
@@ -249,9 +249,9 @@ impl Job for Embeddings {
             let expected: Vec<f32> = rows.copied().collect();
             let found = B::quantized_embedding(weight.clone(), int_tensor(&ids, [2, 3], &device));
             assert_eq!(found.dims(), [2, 3, features]);
-            assert_eq!(to_host(found), expected, "{format:?}, scales in {name}");
+            assert!(to_host(found) == expected, "{format:?}, scales in {name}");
             let found = plain::embedding(weight, int_tensor::<B, 2>(&ids, [2, 3], &device));
-            assert_eq!(to_host(found), expected, "plain, {format:?}, scales in {name}");
+            assert!(to_host(found) == expected, "plain, {format:?}, scales in {name}");
         }
     }
 }
@@ -335,4 +335,34 @@ fn vectors_are_those_of_the_values() {
 #[test]
 fn gradients_are_those_of_the_values() {
     on_each_backend(Gradients);
+}
+
+/// The output of the tests called `names` in a process of their own, with `SMELT_CPU` set.
+#[cfg(feature = "cpu")]
+fn tests_with(smelt_cpu: &str, names: &[&str]) -> (bool, String) {
+    let this = std::env::current_exe().expect("a test has a file");
+    let child =
+        std::process::Command::new(this).args(names).arg("--exact").env("SMELT_CPU", smelt_cpu).output();
+    let child = child.expect("it runs once more");
+    let output = [child.stdout, child.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (child.status.success(), output.concat())
+}
+
+#[cfg(all(feature = "cpu", target_arch = "x86_64"))]
+#[test]
+fn narrower_instruction_sets_pass_the_same_tests() {
+    let sets =
+        [("scalar", true), ("avx2", is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"))];
+    for (set, _) in sets.into_iter().filter(|(_, detected)| *detected) {
+        let names = ["products_are_those_of_the_values", "large_products_are_those_of_the_values"];
+        let (passed, output) = tests_with(set, &names);
+        assert!(passed && output.contains("2 passed"), "with {set}: {output}");
+    }
+}
+
+#[cfg(feature = "cpu")]
+#[test]
+fn an_instruction_set_that_does_not_exist_is_an_error() {
+    let (passed, output) = tests_with("avx3", &["bytes_come_back_as_they_were"]);
+    assert!(!passed && output.contains("`SMELT_CPU` is `avx3`, expected one of"), "{output}");
 }

@@ -16,6 +16,7 @@ mod view;
 mod x86;
 
 pub(super) use stored::Stored;
+pub(super) use vector::{Portable, Vector};
 pub(super) use view::View;
 
 use tile::Output;

@@ -15,6 +15,7 @@ mod layer_norm;
 mod linear;
 mod matrix;
 mod positions;
+mod quantized;
 mod rms_norm;
 mod rotary;
 mod row_sums;
@@ -31,7 +32,7 @@ use burn_flex::{Flex, FlexDevice, FlexTensor};
 use super::{Driver, Opened};
 use crate::kernels::{
     self, Activation, AdamWState, AdamWStep, AttentionGradients, AttentionOptions, AttentionSegment,
-    LayerNormGradients, LinearGradients, RmsNormGradients, RotaryStyle, TokenLoss,
+    LayerNormGradients, LinearGradients, QuantizedWeight, RmsNormGradients, RotaryStyle, TokenLoss,
 };
 use crate::{Kernels, Precision};
 
@@ -42,6 +43,7 @@ impl Driver for Cpu {
     type Backend = Flex;
 
     fn open() -> Result<Opened<Self>, String> {
+        simd::requested()?;
         Ok(Opened::in_system_memory(FlexDevice, super::processor()))
     }
 }
@@ -89,6 +91,32 @@ impl Kernels for Flex {
             return kernels::linear::plain_backward(x, weight, grad, needed);
         }
         linear::backward(x, weight, grad, needed)
+    }
+
+    fn quantized_linear(
+        x: Tensor<Self, 2>,
+        weight: QuantizedWeight<Self>,
+        bias: Option<Tensor<Self, 1>>,
+    ) -> Tensor<Self, 2> {
+        if !all_f32([&x]) {
+            return kernels::quantized::plain::linear(x, weight, bias);
+        }
+        quantized::forward(x, weight, bias)
+    }
+
+    fn quantized_linear_backward(weight: QuantizedWeight<Self>, grad: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        if !all_f32([&grad]) {
+            return kernels::quantized::plain::linear_backward(weight, grad);
+        }
+        quantized::backward(weight, grad)
+    }
+
+    fn quantized_embedding(weight: QuantizedWeight<Self>, ids: Tensor<Self, 2, Int>) -> Tensor<Self, 3> {
+        quantized::embedding(weight, ids)
+    }
+
+    fn dequantized(weight: QuantizedWeight<Self>) -> Tensor<Self, 2> {
+        quantized::dequantized(weight)
     }
 
     fn embedding_backward(

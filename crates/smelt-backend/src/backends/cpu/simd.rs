@@ -4,42 +4,76 @@
 //! lanes, so that they come out the same whatever the instruction set.
 
 /// An instruction set that loops are compiled for. Other architectures have one only: NEON on AArch64.
-#[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
     /// What every machine of the architecture has.
     Baseline,
     /// AVX2, with FMA and F16C, which come with it.
+    #[cfg(target_arch = "x86_64")]
     Avx2,
     /// AVX-512 F, BW, DQ, VL.
+    #[cfg(target_arch = "x86_64")]
     Avx512,
 }
 
-/// The widest instruction set of this machine, or the one named by `SMELT_CPU`
-/// (`scalar`, `avx2`, `avx512`) if the machine has it.
-#[cfg(target_arch = "x86_64")]
-pub(super) fn level() -> Level {
-    static LEVEL: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
-    *LEVEL.get_or_init(detect)
+impl Level {
+    /// Those of the architecture as `SMELT_CPU` names them, the widest first.
+    const NAMES: &[(Self, &str)] = &[
+        #[cfg(target_arch = "x86_64")]
+        (Self::Avx512, "avx512"),
+        #[cfg(target_arch = "x86_64")]
+        (Self::Avx2, "avx2"),
+        (Self::Baseline, "scalar"),
+    ];
+
+    fn is_detected(self) -> bool {
+        match self {
+            Self::Baseline => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+            }
+        }
+    }
 }
 
-#[cfg(target_arch = "x86_64")]
-fn detect() -> Level {
-    let limit = std::env::var("SMELT_CPU").unwrap_or_default();
-    let avx512 = is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl");
-    let avx2 = is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("f16c");
-    match limit.as_str() {
-        "scalar" => Level::Baseline,
-        "avx2" if avx2 => Level::Avx2,
-        _ if avx512 => Level::Avx512,
-        _ if avx2 => Level::Avx2,
-        _ => Level::Baseline,
+/// The instruction set of this process: the widest of this machine, or the one that `SMELT_CPU` names.
+pub(super) fn level() -> Level {
+    static LEVEL: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
+    *LEVEL.get_or_init(|| requested().ok().flatten().unwrap_or_else(widest))
+}
+
+fn widest() -> Level {
+    let detected = |(level, _): &&(Level, &str)| level.is_detected();
+    Level::NAMES.iter().find(detected).map_or(Level::Baseline, |(level, _)| *level)
+}
+
+/// What `SMELT_CPU` asks for.
+///
+/// # Errors
+/// If that is no instruction set, or this machine does not have it.
+pub(super) fn requested() -> Result<Option<Level>, String> {
+    let Some(value) = std::env::var_os("SMELT_CPU").filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let named = Level::NAMES.iter().find(|(_, name)| value == **name);
+    let Some((level, name)) = named else {
+        let names: Vec<&str> = Level::NAMES.iter().map(|(_, name)| *name).collect();
+        return Err(format!("`SMELT_CPU` is `{}`, expected one of {}", value.display(), names.join(", ")));
+    };
+    if !level.is_detected() {
+        return Err(format!("`SMELT_CPU` asks for `{name}`, which this processor does not have"));
     }
+    Ok(Some(*level))
 }
 
 /// Defines a function whose body is compiled once per [`Level`] and called at the machine's.

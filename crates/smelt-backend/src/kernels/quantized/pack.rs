@@ -25,16 +25,42 @@ pub fn pack(codes: &[u8], format: QuantizationFormat, packed: &mut [u8]) {
 /// # Panics
 /// As [`pack`].
 pub fn unpack(packed: &[u8], format: QuantizationFormat, codes: &mut [u8]) {
-    let (bits, width) = (format.bits(), check(codes.len(), format, packed.len()));
-    let mask = u64::from(format.largest_code());
-    for (codes, packed) in codes.chunks_exact_mut(UNIT).zip(packed.chunks_exact(width)) {
-        let mut bytes = [0; 8];
-        bytes[..width].copy_from_slice(packed);
-        let stream = u64::from_le_bytes(bytes);
-        for (index, code) in codes.iter_mut().enumerate() {
-            *code = (stream >> (index as u32 * bits) & mask) as u8;
-        }
+    check(codes.len(), format, packed.len());
+    match format.bits() {
+        2 => unpack_of::<2>(packed, codes),
+        3 => unpack_of::<3>(packed, codes),
+        4 => unpack_of::<4>(packed, codes),
+        5 => unpack_of::<5>(packed, codes),
+        6 => unpack_of::<6>(packed, codes),
+        _ => codes.copy_from_slice(packed),
     }
+}
+
+fn unpack_of<const BITS: usize>(packed: &[u8], codes: &mut [u8]) {
+    for (codes, packed) in codes.as_chunks_mut::<UNIT>().0.iter_mut().zip(packed.as_chunks::<BITS>().0) {
+        let mut bytes = [0; 8];
+        bytes[..BITS].copy_from_slice(packed);
+        *codes = spread::<BITS>(u64::from_le_bytes(bytes)).to_le_bytes();
+    }
+}
+
+/// Eight fields of `BITS` each become eight bytes, by halving three times what stands together.
+fn spread<const BITS: usize>(fields: u64) -> u64 {
+    const fn low(bits: usize, width: usize) -> u64 {
+        let (mut mask, mut at) = (0, 0);
+        while at < 64 {
+            mask |= ((1u64 << bits) - 1) << at;
+            at += width;
+        }
+        mask
+    }
+    const fn halves(fields: u64, bits: usize, width: usize) -> u64 {
+        let low = low(bits, width);
+        fields & low | (fields & low << bits) << (width / 2 - bits)
+    }
+    let fours = halves(fields, 4 * BITS, 64);
+    let twos = halves(fours, 2 * BITS, 32);
+    halves(twos, BITS, 16)
 }
 
 /// Bytes of a unit.

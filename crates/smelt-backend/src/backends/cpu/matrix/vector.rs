@@ -35,7 +35,7 @@ pub(in super::super) trait Vector<const LANES: usize>: Copy {
 
 /// Loops of plain Rust, for machines without a better implementation.
 #[derive(Clone, Copy)]
-pub(super) struct Portable([f32; 4]);
+pub(in super::super) struct Portable(pub [f32; 4]);
 
 impl Portable {
     #[inline(always)]

@@ -9,7 +9,7 @@ use super::vector::Vector;
 #[inline(always)]
 fn prefetch(address: *const u8) {
     // Of use once: it need not stay. SAFETY: SSE is part of the architecture, and a prefetch reads nothing that the program could see.
-    unsafe { _mm_prefetch::<_MM_HINT_NTA>(address.cast()) }
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
 }
 
 // SAFETY of all that follows: the callers of `Vector` promise the instruction set and the memory.

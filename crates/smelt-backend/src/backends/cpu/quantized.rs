@@ -1,0 +1,134 @@
+//! Products with packed weights: codes are multiplied as integers, and never become a matrix.
+//!
+//! `x` is written in integers, too: three bytes for each number, and a step for each group (`digits`). So the sum over
+//! a group is exact, and comes out the same in any order: bytes of codes times bytes of digits, four at a time, as
+//! machines do fastest (`kernel`). One scale and one bias then make it a number, groups one after the other, whatever
+//! the number of rows, outputs and threads, and whatever the instruction set.
+//!
+//! Three bytes keep as much of the largest number of a group as f32 does; rounding `x` to one, as is common, would
+//! leave an error of 2^-8.
+
+mod digits;
+mod expand;
+mod kernel;
+mod lanes;
+mod leaves;
+mod panel;
+mod scales;
+mod unpack;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use burn::tensor::{DType, Int, Tensor};
+use burn_flex::{Flex, FlexTensor};
+use half::{bf16, f16};
+
+use self::panel::Packed;
+use super::matrix::{Destination, Threads, View, product};
+use super::{contiguous, flex, from_vec, values};
+use crate::kernels::{QuantizationFormat, QuantizedWeight};
+
+/// `x W^T + bias`
+pub(super) fn forward(
+    x: Tensor<Flex, 2>,
+    weight: QuantizedWeight<Flex>,
+    bias: Option<Tensor<Flex, 1>>,
+) -> Tensor<Flex, 2> {
+    let ([rows, _], [outer, inner]) = (x.dims(), weight.dims());
+    assert_eq!(x.dims()[1], inner, "rows of x, and those of a [{outer}, {inner}] weight");
+    let (x, bias) = (contiguous(x), bias.map(contiguous));
+    let mut y = match &bias {
+        Some(bias) => values(bias).repeat(rows),
+        None => vec![0.0; rows * outer],
+    };
+    assert_eq!(y.len(), rows * outer, "a bias for {outer} outputs");
+    let held = Held::of(&weight);
+    let x = View::dense(values(&x), rows, inner);
+    match weight.scales.dtype() {
+        DType::F16 => panel::product(&mut y, x, held.packed::<f16>()),
+        DType::BF16 => panel::product(&mut y, x, held.packed::<bf16>()),
+        _ => panel::product(&mut y, x, held.packed::<f32>()),
+    }
+    from_vec(y, [rows, outer])
+}
+
+/// Rows of a weight that exist in f32 at a time, for a gradient: few enough for the second cache.
+const EXPANDED_VALUES: usize = 1 << 18;
+
+/// `grad W`, where `W` is expanded some rows at a time.
+pub(super) fn backward(weight: QuantizedWeight<Flex>, grad: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
+    let ([rows, outer], [_, inner]) = (grad.dims(), weight.dims());
+    let (grad, held) = (contiguous(grad), Held::of(&weight));
+    let count = (EXPANDED_VALUES / inner).clamp(1, outer.max(1));
+    let mut x = vec![0.0; rows * inner];
+    let mut expanded = vec![0.0; count * inner];
+    for start in (0..outer).step_by(count) {
+        let count = count.min(outer - start);
+        let expanded = &mut expanded[..count * inner];
+        held.expand(start, expanded);
+        let upstream = View::new(&values(&grad)[start..], [rows, count], [outer, 1]);
+        let block = View::dense(&*expanded, count, inner);
+        product(&mut x, inner, Destination::Add, 1.0, upstream, block, Threads::All);
+    }
+    from_vec(x, [rows, inner])
+}
+
+pub(super) fn embedding(weight: QuantizedWeight<Flex>, ids: Tensor<Flex, 2, Int>) -> Tensor<Flex, 3> {
+    let ([batch, seq], [_, features]) = (ids.dims(), weight.dims());
+    let held = Held::of(&weight);
+    let mut vectors = vec![0.0; batch * seq * features];
+    for (id, vector) in ids.into_data().iter::<i64>().zip(vectors.chunks_exact_mut(features)) {
+        held.expand(usize::try_from(id).expect("ids are rows of the table"), vector);
+    }
+    from_vec(vectors, [batch, seq, features])
+}
+
+pub(super) fn dequantized(weight: QuantizedWeight<Flex>) -> Tensor<Flex, 2> {
+    let mut expanded = vec![0.0; weight.dims().iter().product()];
+    Held::of(&weight).expand(0, &mut expanded);
+    from_vec(expanded, weight.dims())
+}
+
+/// The tensors of a weight, row-major.
+struct Held {
+    packed: FlexTensor,
+    scales: FlexTensor,
+    biases: FlexTensor,
+    format: QuantizationFormat,
+    shape: [usize; 2],
+}
+
+impl Held {
+    fn of(weight: &QuantizedWeight<Flex>) -> Self {
+        let row_major = |tensor: FlexTensor| match tensor.layout().contiguous_offsets() {
+            Some(_) => tensor,
+            None => tensor.to_contiguous(),
+        };
+        Self {
+            packed: row_major(weight.packed.clone().into_primitive()),
+            scales: row_major(flex(weight.scales.clone())),
+            biases: row_major(flex(weight.biases.clone())),
+            format: weight.format(),
+            shape: weight.dims(),
+        }
+    }
+
+    fn packed<T: scales::Scale>(&self) -> Packed<'_, T> {
+        Packed::new(
+            self.packed.as_slice().expect("packed weights are row-major u32"),
+            self.scales.as_slice().expect("scales are row-major and of their dtype"),
+            self.biases.as_slice().expect("biases are row-major and of the scales' dtype"),
+            self.shape,
+            self.format,
+        )
+    }
+
+    /// Values of the rows from `start` on, as many as there is room for.
+    fn expand(&self, start: usize, to: &mut [f32]) {
+        match self.scales.dtype() {
+            DType::F16 => expand::rows(self.packed::<f16>(), start, to),
+            DType::BF16 => expand::rows(self.packed::<bf16>(), start, to),
+            _ => expand::rows(self.packed::<f32>(), start, to),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! A product divided into panels of outputs, and among threads.
+//!
+//! A panel has as many outputs as a register has lanes. Where rows are few, its codes are multiplied as soon as they
+//! are unpacked; otherwise they are unpacked once for all rows.
+
+#![allow(unsafe_code, reason = "pieces of one matrix are written by several threads")]
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::digits::{Digits, TILE_ROWS, Tile, UNIT};
+use super::kernel::{Codes, Numbers, Panel, SPAN_NUMBERS, Totals};
+use super::leaves::{self, MAX_LANES};
+use super::scales::Scale;
+use super::unpack::Rows;
+use crate::backends::cpu::matrix::View;
+use crate::backends::cpu::team;
+use crate::kernels::QuantizationFormat;
+use crate::kernels::quantized::unpack;
+
+/// Tiles of rows that stay in the second cache, in digits.
+const TILES: usize = 32;
+/// Panels of a piece, where rows are many.
+const PANELS: usize = 4;
+/// Pieces for each thread, so that all end at about the same time.
+const PIECES: usize = 8;
+/// A thread is not asked for less than this many bytes of a weight that is read once.
+const READ_BYTES: usize = 16 << 10;
+
+/// A packed weight `[outer, inner]`.
+#[derive(Clone, Copy)]
+pub(super) struct Packed<'a, T> {
+    words: &'a [u32],
+    scales: &'a [T],
+    biases: &'a [T],
+    outer: usize,
+    inner: usize,
+    format: QuantizationFormat,
+}
+
+impl<'a, T: Scale> Packed<'a, T> {
+    /// # Panics
+    /// If the parts do not fit the shape.
+    pub fn new(
+        words: &'a [u32],
+        scales: &'a [T],
+        biases: &'a [T],
+        [outer, inner]: [usize; 2],
+        format: QuantizationFormat,
+    ) -> Self {
+        let packed = Self { words, scales, biases, outer, inner, format };
+        let [row_words, groups] = [packed.row_words(), packed.groups()];
+        assert_eq!(words.len(), outer * row_words, "words of a [{outer}, {inner}] weight");
+        assert_eq!(
+            [scales.len(), biases.len()],
+            [outer * groups; 2],
+            "scales of a [{outer}, {inner}] weight"
+        );
+        packed
+    }
+
+    pub fn inner(&self) -> usize {
+        self.inner
+    }
+
+    pub fn format(&self) -> QuantizationFormat {
+        self.format
+    }
+
+    /// Packed codes, scales and biases of a row.
+    pub fn row(&self, row: usize) -> (&'a [u8], &'a [T], &'a [T]) {
+        let part = |length: usize| row * length..(row + 1) * length;
+        let groups = part(self.groups());
+        let words = &self.words[part(self.row_words())];
+        (bytemuck::cast_slice(words), &self.scales[groups.clone()], &self.biases[groups])
+    }
+
+    fn groups(&self) -> usize {
+        self.inner / self.format.group_size()
+    }
+
+    fn row_words(&self) -> usize {
+        self.groups() * self.format.group_bytes() / size_of::<u32>()
+    }
+
+    /// Codes that each byte has, once those that run on from byte to byte have one of their own.
+    fn fields(&self) -> usize {
+        match self.format.bits() {
+            2 => 4,
+            4 => 2,
+            _ => 1,
+        }
+    }
+}
+
+thread_local! {
+    static DIGITS: RefCell<Digits> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// What a thread works on, kept for the next product.
+#[derive(Default)]
+struct Scratch {
+    /// `[four codes][lane]`
+    codes: Vec<Line>,
+    /// `[group][lane]`
+    scales: Vec<Line>,
+    /// `[group][lane]`
+    biases: Vec<Line>,
+    /// `[lane][code]`, where codes run on from byte to byte.
+    bytes: Vec<u32>,
+}
+
+/// A line of the caches, so that no register lies across two.
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+struct Line {
+    _numbers: [f32; 16],
+}
+
+/// Room for `len` numbers of any value.
+fn room(buffer: &mut Vec<Line>, len: usize) -> *mut f32 {
+    let lines = len.div_ceil(16);
+    if buffer.len() < lines {
+        buffer.resize(lines, Line::default());
+    }
+    buffer.as_mut_ptr().cast()
+}
+
+/// Where results go: `[row][output]`.
+#[derive(Clone, Copy)]
+struct Output {
+    to: *mut f32,
+    row_stride: usize,
+}
+
+impl Output {
+    /// From a row and an output on.
+    ///
+    /// # Safety
+    /// They are there.
+    unsafe fn at(self, row: usize, output: usize) -> Self {
+        // SAFETY: the caller's promise.
+        Self { to: unsafe { self.to.add(row * self.row_stride + output) }, ..self }
+    }
+}
+
+// SAFETY: each thread reads and writes outputs that no other does.
+unsafe impl Sync for Output {}
+
+/// Adds `x weight^T` to `y`, row-major.
+///
+/// # Panics
+/// If the shapes do not fit each other.
+pub(super) fn product<T: Scale>(y: &mut [f32], x: View<'_>, weight: Packed<'_, T>) {
+    assert_eq!(x.columns, weight.inner, "{} features of x, and those of the weight", x.columns);
+    assert_eq!(y.len(), x.rows * weight.outer, "{} rows of {} outputs", x.rows, weight.outer);
+    let lanes = leaves::lanes();
+    let output = Output { to: y.as_mut_ptr(), row_stride: weight.outer };
+    DIGITS.with_borrow_mut(|digits| {
+        digits.write(x, weight.format.group_size(), weight.fields());
+        let (digits, output) = (&*digits, &output);
+        let piece = match digits.tiles() {
+            0 | 1 => {
+                let least = READ_BYTES.div_ceil(weight.row_words() * size_of::<u32>());
+                let piece = weight.outer.div_ceil(PIECES * team::threads()).max(least);
+                piece.next_multiple_of(lanes)
+            }
+            _ => PANELS * lanes,
+        };
+        let across = weight.outer.div_ceil(piece);
+        team::each(across * digits.tiles().div_ceil(TILES), &|index| {
+            let first = index % across * piece;
+            let outputs = first..weight.outer.min(first + piece);
+            let first_tile = index / across * TILES;
+            let tiles = first_tile..digits.tiles().min(first_tile + TILES);
+            SCRATCH.with_borrow_mut(|scratch| {
+                // SAFETY: `Packed::new` and the assertions above hold all that is read or written within its buffer;
+                // pieces of the output do not overlap.
+                unsafe { piece_of(weight, digits, tiles, outputs, *output, scratch) }
+            });
+        });
+    });
+}
+
+/// Some rows of some outputs.
+///
+/// # Safety
+/// The outputs are in the buffer, and nobody else has them.
+unsafe fn piece_of<T: Scale>(
+    weight: Packed<'_, T>,
+    digits: &Digits,
+    tiles: Range<usize>,
+    outputs: Range<usize>,
+    output: Output,
+    scratch: &mut Scratch,
+) {
+    let lanes = leaves::lanes();
+    for first in outputs.clone().step_by(lanes) {
+        let count = lanes.min(outputs.end - first);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let panel = panel(weight, first, count, &mut scratch.bytes);
+            let codes = codes(weight, first, count, scratch);
+            if digits.tiles() == 1 {
+                let (x, room) = (numbers(digits.tile(0)), room(&mut scratch.codes, SPAN_NUMBERS));
+                let place = output.at(0, first);
+                with_totals(place, x.rows, count, |to| leaves::add_panel(panel, codes, x, to, room));
+                continue;
+            }
+            let room = room(&mut scratch.codes, weight.inner / 4 * lanes);
+            leaves::unpack(panel.rows, panel.words, panel.fields, room, panel.ahead);
+            let codes = Codes { words: room, ..codes };
+            for tile in tiles.clone() {
+                let (x, place) = (numbers(digits.tile(tile)), output.at(tile * TILE_ROWS, first));
+                with_totals(place, x.rows, count, |to| leaves::add_groups(codes, x, to));
+            }
+        }
+    }
+}
+
+/// The packed codes of `count` outputs from `first` on; those that run on from byte to byte get one of their own.
+fn panel<T: Scale>(weight: Packed<'_, T>, first: usize, count: usize, bytes: &mut Vec<u32>) -> Panel {
+    let stride = weight.row_words();
+    let from = weight.words[first * stride..].as_ptr();
+    if weight.fields() > 1 || weight.format.bits() == 8 {
+        let rows = Rows { from, stride, count };
+        // The rows behind these, as they lie.
+        let ahead = from.wrapping_add(leaves::lanes() * stride);
+        return Panel { rows, words: stride, fields: weight.fields(), ahead };
+    }
+    let words = weight.inner / 4;
+    bytes.resize(count * words, 0);
+    let rows: &mut [u8] = bytemuck::cast_slice_mut(bytes);
+    for (row, codes) in rows.chunks_exact_mut(weight.inner).enumerate() {
+        unpack(weight.row(first + row).0, weight.format, codes);
+    }
+    let rows = Rows { from: bytes.as_ptr(), stride: words, count };
+    Panel { rows, words, fields: 1, ahead: rows.from }
+}
+
+/// What is known of the codes of `count` outputs from `first` on, but for the codes; scales and biases are turned.
+///
+/// # Safety
+/// The outputs are there.
+unsafe fn codes<T: Scale>(weight: Packed<'_, T>, first: usize, count: usize, scratch: &mut Scratch) -> Codes {
+    let groups = weight.groups();
+    let turned = |from: &[T], to: &mut Vec<Line>| {
+        let to = room(to, groups * leaves::lanes());
+        let rows = Rows { from: from[first * groups..].as_ptr(), stride: groups, count };
+        // SAFETY: the caller's promise.
+        unsafe { leaves::turn(rows, groups, to) };
+        to.cast_const()
+    };
+    Codes {
+        words: std::ptr::null(),
+        scales: turned(weight.scales, &mut scratch.scales),
+        biases: turned(weight.biases, &mut scratch.biases),
+        groups,
+        units: weight.format.group_size() / UNIT,
+        bytes: weight.format.bits() == 8,
+    }
+}
+
+fn numbers(tile: Tile<'_>) -> Numbers {
+    let Tile { words, steps, sums, rows } = tile;
+    Numbers { words: words.as_ptr(), steps: steps.as_ptr(), sums: sums.as_ptr(), rows }
+}
+
+/// Calls `add` with the sums at `place`: where they are, or, if the panel has fewer outputs than lanes, in a copy.
+///
+/// # Safety
+/// `rows` rows of `count` outputs are at `place`.
+unsafe fn with_totals(place: Output, rows: usize, count: usize, add: impl FnOnce(Totals)) {
+    let lanes = leaves::lanes();
+    if count == lanes {
+        return add(Totals { from: place.to, stride: place.row_stride });
+    }
+    let mut totals = [0.0; TILE_ROWS * MAX_LANES];
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (row, totals) in totals.chunks_exact_mut(lanes).enumerate().take(rows) {
+            totals.as_mut_ptr().copy_from_nonoverlapping(place.at(row, 0).to, count);
+        }
+        add(Totals { from: totals.as_mut_ptr(), stride: lanes });
+        for (row, totals) in totals.chunks_exact(lanes).enumerate().take(rows) {
+            place.at(row, 0).to.copy_from_nonoverlapping(totals.as_ptr(), count);
+        }
+    }
+}

@@ -1,12 +1,17 @@
-//! Products with packed weights: codes are multiplied as integers, and never become a matrix.
+//! Products with packed weights, whose values never exist as a whole.
 //!
-//! `x` is written in integers, too: three bytes for each number, and a step for each group (`digits`). So the sum over
+//! Where scales are in f32, codes are multiplied as integers. `x` is written in integers, too: three bytes for each number, and a step for each group (`digits`). So the sum over
 //! a group is exact, and comes out the same in any order: bytes of codes times bytes of digits, four at a time, as
 //! machines do fastest (`kernel`). One scale and one bias then make it a number, groups one after the other, whatever
 //! the number of rows, outputs and threads, and whatever the instruction set.
 //!
 //! Three bytes keep as much of the largest number of a group as f32 does; rounding `x` to one, as is common, would
 //! leave an error of 2^-8.
+//!
+//! Values of groups whose scales are in 16 bits are rounded to 16 bits (see [`GroupScale`]), and no longer a scale
+//! times a sum of codes: they are expanded some rows at a time (`expand`), and multiplied in f32.
+//!
+//! [`GroupScale`]: crate::kernels::quantized::GroupScale
 
 mod digits;
 mod expand;
@@ -24,6 +29,7 @@ use burn_flex::{Flex, FlexTensor};
 use half::{bf16, f16};
 
 use self::panel::Packed;
+use self::scales::Scale;
 use super::matrix::{Destination, Threads, View, product};
 use super::{contiguous, flex, from_vec, values};
 use crate::kernels::{QuantizationFormat, QuantizedWeight};
@@ -44,32 +50,27 @@ pub(super) fn forward(
     assert_eq!(y.len(), rows * outer, "a bias for {outer} outputs");
     let held = Held::of(&weight);
     let x = View::dense(values(&x), rows, inner);
-    match weight.scales.dtype() {
-        DType::F16 => panel::product(&mut y, x, held.packed::<f16>()),
-        DType::BF16 => panel::product(&mut y, x, held.packed::<bf16>()),
-        _ => panel::product(&mut y, x, held.packed::<f32>()),
+    match weight.dtype() {
+        DType::F32 => panel::product(&mut y, x, held.packed::<f32>()),
+        _ => held.blocks(|first, block| {
+            product(&mut y[first..], outer, Destination::Add, 1.0, x, block.transposed(), Threads::All);
+        }),
     }
     from_vec(y, [rows, outer])
 }
 
-/// Rows of a weight that exist in f32 at a time, for a gradient: few enough for the second cache.
+/// Values that exist in f32 at a time: few enough for the second cache.
 const EXPANDED_VALUES: usize = 1 << 18;
 
 /// `grad W`, where `W` is expanded some rows at a time.
 pub(super) fn backward(weight: QuantizedWeight<Flex>, grad: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
     let ([rows, outer], [_, inner]) = (grad.dims(), weight.dims());
-    let (grad, held) = (contiguous(grad), Held::of(&weight));
-    let count = (EXPANDED_VALUES / inner).clamp(1, outer.max(1));
+    let grad = contiguous(grad);
     let mut x = vec![0.0; rows * inner];
-    let mut expanded = vec![0.0; count * inner];
-    for start in (0..outer).step_by(count) {
-        let count = count.min(outer - start);
-        let expanded = &mut expanded[..count * inner];
-        held.expand(start, expanded);
-        let upstream = View::new(&values(&grad)[start..], [rows, count], [outer, 1]);
-        let block = View::dense(&*expanded, count, inner);
+    Held::of(&weight).blocks(|first, block| {
+        let upstream = View::new(&values(&grad)[first..], [rows, block.rows], [outer, 1]);
         product(&mut x, inner, Destination::Add, 1.0, upstream, block, Threads::All);
-    }
+    });
     from_vec(x, [rows, inner])
 }
 
@@ -95,6 +96,8 @@ struct Held {
     scales: FlexTensor,
     biases: FlexTensor,
     format: QuantizationFormat,
+    /// What values are rounded to.
+    dtype: DType,
     shape: [usize; 2],
 }
 
@@ -109,11 +112,12 @@ impl Held {
             scales: row_major(flex(weight.scales.clone())),
             biases: row_major(flex(weight.biases.clone())),
             format: weight.format(),
+            dtype: weight.dtype(),
             shape: weight.dims(),
         }
     }
 
-    fn packed<T: scales::Scale>(&self) -> Packed<'_, T> {
+    fn packed<T: Scale>(&self) -> Packed<'_, T> {
         Packed::new(
             self.packed.as_slice().expect("packed weights are row-major u32"),
             self.scales.as_slice().expect("scales are row-major and of their dtype"),
@@ -123,12 +127,33 @@ impl Held {
         )
     }
 
+    /// Calls `work` with the values of some rows after the other, and the first of these rows.
+    fn blocks(&self, mut work: impl FnMut(usize, View<'_>)) {
+        let [outer, inner] = self.shape;
+        let count = (EXPANDED_VALUES / inner).clamp(1, outer.max(1));
+        let mut expanded = vec![0.0; count * inner];
+        for start in (0..outer).step_by(count) {
+            let count = count.min(outer - start);
+            let expanded = &mut expanded[..count * inner];
+            self.expand(start, expanded);
+            work(start, View::dense(expanded, count, inner));
+        }
+    }
+
     /// Values of the rows from `start` on, as many as there is room for.
     fn expand(&self, start: usize, to: &mut [f32]) {
+        match self.dtype {
+            DType::F16 => self.expand_rounded::<f16>(start, to),
+            DType::BF16 => self.expand_rounded::<bf16>(start, to),
+            _ => self.expand_rounded::<f32>(start, to),
+        }
+    }
+
+    fn expand_rounded<R: Scale>(&self, start: usize, to: &mut [f32]) {
         match self.scales.dtype() {
-            DType::F16 => expand::rows(self.packed::<f16>(), start, to),
-            DType::BF16 => expand::rows(self.packed::<bf16>(), start, to),
-            _ => expand::rows(self.packed::<f32>(), start, to),
+            DType::F16 => expand::rows::<R, _>(self.packed::<f16>(), start, to),
+            DType::BF16 => expand::rows::<R, _>(self.packed::<bf16>(), start, to),
+            _ => expand::rows::<R, _>(self.packed::<f32>(), start, to),
         }
     }
 }

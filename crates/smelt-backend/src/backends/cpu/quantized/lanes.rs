@@ -26,6 +26,13 @@ pub(super) trait Lanes<const LANES: usize>: Vector<LANES> {
     /// As [`Lanes::load_f16`] for bf16.
     unsafe fn load_bf16(from: *const u16, count: usize) -> Self;
 
+    /// The `LANES` bytes at `from` as numbers.
+    unsafe fn load_bytes(from: *const u8) -> Self;
+    /// Rounded to the nearest number in f16.
+    unsafe fn in_f16(self) -> Self;
+    /// Rounded to the nearest number in bf16.
+    unsafe fn in_bf16(self) -> Self;
+
     unsafe fn no_sums() -> Self::Sums;
     unsafe fn add_sums(a: Self::Sums, b: Self::Sums) -> Self::Sums;
     /// `sums` plus the four products of bytes in each word: codes of up to 6 bits times the digits at `digits`.
@@ -75,6 +82,22 @@ impl Lanes<4> for Portable {
             true => half::bf16::from_bits(unsafe { from.add(lane).read_unaligned() }).to_f32(),
             false => 0.0,
         }))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Self {
+        // SAFETY: the caller's promise.
+        Self(std::array::from_fn(|lane| f32::from(unsafe { *from.add(lane) })))
+    }
+
+    #[inline(always)]
+    unsafe fn in_f16(self) -> Self {
+        Self(self.0.map(|x| half::f16::from_f32(x).to_f32()))
+    }
+
+    #[inline(always)]
+    unsafe fn in_bf16(self) -> Self {
+        Self(self.0.map(|x| half::bf16::from_f32(x).to_f32()))
     }
 
     #[inline(always)]

@@ -7,6 +7,7 @@ use std::arch::x86_64::{__m256, __m512};
 #[cfg(target_arch = "x86_64")]
 use std::sync::OnceLock;
 
+use super::expand::{self, Groups};
 use super::kernel::{self, Codes, Numbers, Panel, Totals};
 use super::scales::{self, Scale};
 use super::unpack::{self, Rows};
@@ -101,4 +102,12 @@ at_level! {
     /// # Safety
     /// As there.
     fn add_panel(panel: Panel, codes: Codes, x: Numbers, totals: Totals, room: *mut f32) = kernel::add_panel
+}
+
+at_level! {
+    /// As [`expand::affine`].
+    ///
+    /// # Safety
+    /// As there.
+    fn affine<R>(codes: *const u8, groups: Groups, count: usize, to: *mut f32) = expand::affine
 }

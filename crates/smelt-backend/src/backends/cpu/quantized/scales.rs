@@ -17,6 +17,12 @@ pub(super) trait Scale: Stored + Pod + Element {
     /// # Safety
     /// As [`Lanes`] says.
     unsafe fn load<V: Lanes<LANES>, const LANES: usize>(from: *const Self, count: usize) -> V;
+
+    /// `x` rounded to the nearest number of this format.
+    ///
+    /// # Safety
+    /// As [`Lanes`] says.
+    unsafe fn rounded<V: Lanes<LANES>, const LANES: usize>(x: V) -> V;
 }
 
 impl Scale for f32 {
@@ -24,6 +30,11 @@ impl Scale for f32 {
     unsafe fn load<V: Lanes<LANES>, const LANES: usize>(from: *const Self, count: usize) -> V {
         // SAFETY: the caller's promise.
         unsafe { V::load_words(from.cast(), count) }
+    }
+
+    #[inline(always)]
+    unsafe fn rounded<V: Lanes<LANES>, const LANES: usize>(x: V) -> V {
+        x
     }
 }
 
@@ -33,6 +44,12 @@ impl Scale for f16 {
         // SAFETY: the caller's promise.
         unsafe { V::load_f16(from.cast(), count) }
     }
+
+    #[inline(always)]
+    unsafe fn rounded<V: Lanes<LANES>, const LANES: usize>(x: V) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { x.in_f16() }
+    }
 }
 
 impl Scale for bf16 {
@@ -40,6 +57,12 @@ impl Scale for bf16 {
     unsafe fn load<V: Lanes<LANES>, const LANES: usize>(from: *const Self, count: usize) -> V {
         // SAFETY: the caller's promise.
         unsafe { V::load_bf16(from.cast(), count) }
+    }
+
+    #[inline(always)]
+    unsafe fn rounded<V: Lanes<LANES>, const LANES: usize>(x: V) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { x.in_bf16() }
     }
 }
 

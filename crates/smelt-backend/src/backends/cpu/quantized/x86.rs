@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 use super::lanes::Lanes;
 use crate::backends::cpu::matrix::Vector;
 
-// SAFETY of all that follows: the callers of `Lanes` promise the instruction set and the memory.
+// SAFETY: of all that follows, the callers of `Lanes` promise the instruction set and the memory.
 
 impl Lanes<16> for __m512 {
     type Sums = __m512i;
@@ -37,6 +37,28 @@ impl Lanes<16> for __m512 {
         unsafe {
             let bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(count), from.cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Self {
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn in_f16(self) -> Self {
+        unsafe { _mm512_cvtph_ps(_mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self)) }
+    }
+
+    #[inline(always)]
+    unsafe fn in_bf16(self) -> Self {
+        unsafe {
+            let bits = _mm512_castps_si512(self);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+            let kept = _mm512_castsi512_ps(_mm512_and_si512(rounded, _mm512_set1_epi32(!0xffff)));
+            // NaN would turn into something else.
+            _mm512_mask_mov_ps(kept, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self, self), self)
         }
     }
 
@@ -113,6 +135,28 @@ impl Lanes<8> for __m256 {
         unsafe {
             let bits = _mm256_cvtepu16_epi32(load_halves(from, count));
             _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Self {
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn in_f16(self) -> Self {
+        unsafe { _mm256_cvtph_ps(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self)) }
+    }
+
+    #[inline(always)]
+    unsafe fn in_bf16(self) -> Self {
+        unsafe {
+            let bits = _mm256_castps_si256(self);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+            let kept = _mm256_castsi256_ps(_mm256_and_si256(rounded, _mm256_set1_epi32(!0xffff)));
+            // NaN would turn into something else.
+            _mm256_blendv_ps(kept, self, _mm256_cmp_ps::<_CMP_UNORD_Q>(self, self))
         }
     }
 

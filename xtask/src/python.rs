@@ -7,8 +7,17 @@ use crate::outcome::{Outcome, Result};
 use crate::workspace::Workspace;
 
 const SCRIPT: &str = "xtask/python/compare_logits.py";
-const PACKAGES: [&str; 7] =
-    ["torch", "transformers", "tokenizers", "safetensors", "peft", "tensorboard", "openai"];
+const PACKAGES: [&str; 9] = [
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "peft",
+    "tensorboard",
+    "openai",
+    "onnx",
+    "onnxruntime",
+];
 
 /// Makes a virtual environment under `target/` with the packages, and runs the tests that want it.
 ///

@@ -68,7 +68,7 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Learn a tokenizer; turn text into token ids and back
     Tokenizer(TokenizerArgs),
-    /// Write an adapter in another format
+    /// Write a model or an adapter in another format
     Convert(ConvertArgs),
     /// Make an adapter part of its base
     Fuse(FuseArgs),

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use smelt_backend::BackendError;
+use smelt_convert::ConvertError;
 use smelt_data::DataError;
 use smelt_data::hub::HubError;
 use smelt_generate::GenerateError;
@@ -30,6 +31,15 @@ pub enum CliError {
     /// A model cannot be read or written.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A foreign format cannot be read or written.
+    #[error(transparent)]
+    Convert(ConvertError),
+    /// A model brings no tokenizer.
+    #[error("`{}` has no tokenizer", path.display())]
+    NoTokenizer {
+        /// The model.
+        path: PathBuf,
+    },
     /// The data cannot be read, prepared or opened.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -192,6 +202,12 @@ pub enum CliError {
         /// What the system said.
         source: rustyline::error::ReadlineError,
     },
+    /// The result of a conversion computes something else than its source.
+    #[error("`{}` does not compute what its source computes", output.display())]
+    ConversionDiffers {
+        /// The result, which is left there.
+        output: PathBuf,
+    },
     /// Ctrl-C.
     #[error("stopped by Ctrl-C")]
     Interrupted {
@@ -207,6 +223,16 @@ pub enum CliError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl From<ConvertError> for CliError {
+    fn from(error: ConvertError) -> Self {
+        match error {
+            ConvertError::Model(error) => Self::Model(error),
+            ConvertError::Text(error) => Self::Text(error),
+            error => Self::Convert(error),
+        }
+    }
 }
 
 impl CliError {

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use smelt_convert::gguf::{GgufModel, is_gguf};
 use smelt_model::CONFIG_FILE;
 use smelt_model::weights::write_atomic;
 use smelt_text::{CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
@@ -35,13 +36,13 @@ pub const TOKENIZER_FILES: [&str; 7] = [
     "merges.txt",
 ];
 
-/// The model folder that `path` means: itself, or the best checkpoint of a run that keeps it, or the newest one.
+/// The model that `path` means: itself if it is a model folder or a GGUF file, or the best checkpoint of a run that keeps it, or the newest one.
 /// Of a checkpoint with a moving average of its weights, a run stands for the average.
 ///
 /// # Errors
 /// [`CliError::NoModel`] if it is neither, [`CliError::Io`] if there is no such folder.
 pub fn model_folder(path: &Path) -> Result<PathBuf, CliError> {
-    if path.join(CONFIG_FILE).is_file() {
+    if path.join(CONFIG_FILE).is_file() || is_gguf(path) {
         return Ok(path.to_owned());
     }
     fs::read_dir(path).map_err(|source| CliError::Io { action: "read", path: path.to_owned(), source })?;
@@ -62,6 +63,9 @@ pub fn deployed(checkpoint: PathBuf) -> PathBuf {
 /// # Errors
 /// [`CliError::Io`] with what could not be copied.
 pub fn copy_tokenizer(from: &Path, to: &Path) -> Result<(), CliError> {
+    if is_gguf(from) {
+        return Ok(GgufModel::open(from)?.companions()?.write(to)?);
+    }
     for name in TOKENIZER_FILES {
         let file = from.join(name);
         if file.is_file() {

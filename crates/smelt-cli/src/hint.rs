@@ -7,6 +7,7 @@ use std::error::Error;
 use std::io;
 
 use smelt_backend::{BackendError, Reason, in_build, trains_in};
+use smelt_convert::ConvertError;
 use smelt_data::DataError;
 use smelt_data::hub::HubError;
 use smelt_generate::GenerateError;
@@ -30,6 +31,11 @@ fn specific(error: &CliError) -> Option<String> {
         CliError::Hub(error) | CliError::NeitherFolderNorRepo { source: error, .. } => return of_hub(error),
         CliError::Model(error) | CliError::Train(TrainError::Model(error)) => return of_model(error),
         CliError::Train(error) => return of_training(error),
+        CliError::Convert(error) => return of_conversion(error),
+        CliError::ConversionDiffers { .. } => {
+            "the result is left where it is; more bits lose less, and `smelt doctor` shows what to report"
+        }
+        CliError::NoTokenizer { .. } => "convert a model together with its tokenizer, or use its folder",
         CliError::Text(error) => return of_text(error),
         CliError::Usage { hint, .. } => return Some(hint.clone()),
         CliError::MemoryLimit { advice, .. }
@@ -82,6 +88,19 @@ fn of_backend(error: &BackendError) -> String {
             "`smelt doctor` shows more; a smaller model or batch needs less memory".to_owned()
         }
     }
+}
+
+fn of_conversion(error: &ConvertError) -> Option<String> {
+    let hint = match error {
+        ConvertError::BadGguf { .. } => {
+            "the file is cut or damaged, or of a kind that is not known; copy it again"
+        }
+        ConvertError::Inexpressible { .. } => "`--to hf` holds every model that smelt runs",
+        ConvertError::OutOfRange { .. } => "`--dtype bf16` has the range of f32",
+        ConvertError::OutputExists { .. } => "give another `--output`",
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn of_text(error: &TextError) -> Option<String> {

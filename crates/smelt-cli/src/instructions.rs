@@ -7,11 +7,12 @@ use smelt_data::{
     BucketedBatches, EvalLimit, InstructionFolder, InstructionOptions, LossOn, OnBadRecord, PromptFormat,
     bucket_lengths,
 };
-use smelt_text::{ChatTemplate, Tokenizer};
+use smelt_text::Tokenizer;
 use smelt_train::Data;
 
 use crate::config::RunConfig;
 use crate::error::CliError;
+use crate::model_files;
 
 /// What the default template begins a turn with.
 const DEFAULT_TURN: &str = "<|im_start|>";
@@ -32,8 +33,8 @@ impl Instructions {
     /// # Errors
     /// [`CliError`] for files that cannot be read, and records that are none unless they are to be left out.
     pub fn read(folder: &Path, tokenizer_folder: PathBuf, config: &RunConfig) -> Result<Self, CliError> {
-        let tokenizer = Tokenizer::from_folder(&tokenizer_folder)?;
-        let template = ChatTemplate::from_folder(&tokenizer_folder, Some(&tokenizer))?;
+        let tokenizer = model_files::tokenizer(&tokenizer_folder)?;
+        let template = model_files::chat_template(&tokenizer_folder, &tokenizer)?;
         // A model that never saw a turn is not taught one by a prompt and its completion.
         let chats = !template.is_default() || tokenizer.token_to_id(DEFAULT_TURN).is_some();
         let options = InstructionOptions {

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod commands;
+mod comparison;
 pub mod config;
 mod context;
 mod continuation;
@@ -20,6 +21,7 @@ mod interrupt;
 mod line_editor;
 mod logging;
 mod memory_plan;
+mod model_files;
 mod model_source;
 mod output;
 mod profile;

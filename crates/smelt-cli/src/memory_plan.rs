@@ -5,6 +5,7 @@ use std::path::Path;
 
 use smelt_backend::kernels::CrossEntropyOptions;
 use smelt_backend::{BackendError, Name, Precision, Reason, in_build, memory};
+use smelt_convert::gguf::is_gguf;
 use smelt_model::ModelConfig;
 use smelt_model::estimate::{
     AdapterShape, Kernels, OptimizerShape, TrainingEstimate, TrainingShape, training,
@@ -14,6 +15,7 @@ use smelt_train::OptimizerKind;
 use crate::config::RunConfig;
 use crate::error::CliError;
 use crate::folders::model_folder;
+use crate::model_files;
 use crate::quantity::bytes;
 
 /// Rank of the adapters that are suggested.
@@ -218,7 +220,11 @@ pub fn held_bytes(model: &Path, backend: Option<&str>) -> Option<u64> {
     if !computes_on_cpu(backend) {
         return None;
     }
-    let entries = fs::read_dir(model_folder(model).ok()?).ok()?.flatten();
+    let model = model_folder(model).ok()?;
+    if is_gguf(&model) {
+        return model_files::checkpoint(&model).ok()?.held_bytes().ok();
+    }
+    let entries = fs::read_dir(model).ok()?.flatten();
     let files: Vec<(String, u64)> = entries
         .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.metadata().ok()?.len())))
         .collect();

@@ -4,16 +4,18 @@ use std::path::{Path, PathBuf};
 
 use smelt_backend::Kernels;
 use smelt_model::adapter::ADAPTER_CONFIG_FILE;
-use smelt_model::{Adapter, CONFIG_FILE, Decoder, ModelConfig, load};
+use smelt_model::weights::LoadOptions;
+use smelt_model::{Adapter, CONFIG_FILE, Decoder, ModelConfig};
 use smelt_text::TOKENIZER_FILE;
 
 use crate::error::CliError;
 use crate::folders::model_folder;
+use crate::model_files;
 
 /// A model to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelSource {
-    /// Folder of the base.
+    /// Folder or GGUF file of the base.
     pub base: PathBuf,
     /// Folder of the adapter.
     pub adapter: Option<PathBuf>,
@@ -43,7 +45,7 @@ impl ModelSource {
     /// # Errors
     /// [`CliError::Model`].
     pub fn config(&self) -> Result<ModelConfig, CliError> {
-        Ok(ModelConfig::from_folder(&self.base)?)
+        model_files::config(&self.base)
     }
 
     /// The folder with the tokenizer: the adapter's, where it brings one.
@@ -57,7 +59,7 @@ impl ModelSource {
     /// # Errors
     /// [`CliError::Model`].
     pub fn load<B: Kernels>(&self, device: &B::Device) -> Result<(ModelConfig, Decoder<B>), CliError> {
-        let (config, model) = load::<B>(&self.base, device)?;
+        let (config, model) = model_files::load::<B>(&self.base, LoadOptions::default(), device)?;
         let Some(folder) = &self.adapter else { return Ok((config, model)) };
         let adapter = Adapter::open(folder, &config.family.names)?;
         let model = model.with_adapter(&config, &adapter)?;

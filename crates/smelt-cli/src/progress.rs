@@ -43,6 +43,13 @@ impl Progress {
         Self { output, bar }
     }
 
+    /// Says how many units there are in all, where that was not known before.
+    pub fn length(&self, total: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+        }
+    }
+
     /// Moves the bar; `message` stands behind it.
     pub fn advance(&self, position: u64, message: impl FnOnce() -> String) {
         if let Some(bar) = &self.bar {

@@ -12,6 +12,7 @@ use smelt_train::Sample;
 use crate::config::RunConfig;
 use crate::continuation::Continuation;
 use crate::error::CliError;
+use crate::model_files;
 use crate::quickstart;
 use crate::text_model::{start_of_text, stop_tokens};
 
@@ -33,7 +34,7 @@ impl Samples {
         let interval = config.log.sample_interval.unwrap_or(config.train.eval_interval);
         let mut continuations = Vec::new();
         if interval > 0 {
-            let tokenizer = Tokenizer::from_folder(folder)?;
+            let tokenizer = model_files::tokenizer(folder)?;
             for (text, prompt) in prompts(config, model, &tokenizer)? {
                 continuations.push((text, continuation(config, model, tokenizer.clone(), prompt)));
             }

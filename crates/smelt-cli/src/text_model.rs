@@ -12,13 +12,14 @@ use smelt_generate::PREFILL_POSITIONS;
 use smelt_generate::engine::{EngineModel, LoadedModel, PrefixFile};
 use smelt_model::adapter::ADAPTER_WEIGHTS_FILE;
 use smelt_model::estimate::{InferenceShape, inference};
-use smelt_model::weights::{Checkpoint, GENERATION_CONFIG_FILE};
-use smelt_model::{CacheBits, ModelConfig, load};
+use smelt_model::weights::{GENERATION_CONFIG_FILE, LoadOptions};
+use smelt_model::{CacheBits, ModelConfig};
 use smelt_text::{ChatTemplate, Tokenizer};
 
 use crate::error::CliError;
 use crate::folders::model_folder;
 use crate::memory_plan::held_bytes;
+use crate::model_files;
 use crate::model_source::ModelSource;
 
 /// Tokens that end a turn in the families' chat templates.
@@ -60,8 +61,8 @@ impl TextModel {
     pub fn read(name: String, source: ModelSource) -> Result<Self, CliError> {
         let config = source.config()?;
         let folder = source.tokenizer_folder();
-        let tokenizer = Tokenizer::from_folder(folder)?;
-        let template = ChatTemplate::from_folder(folder, Some(&tokenizer))?;
+        let tokenizer = model_files::tokenizer(folder)?;
+        let template = model_files::chat_template(folder, &tokenizer)?;
         let mut ends: BTreeSet<u32> = stop_tokens(&config, &tokenizer).into_iter().collect();
         ends.extend(END_OF_TURN.iter().filter_map(|token| tokenizer.token_to_id(token)));
         ends.extend(of_generation_config(&source.base)?);
@@ -83,9 +84,9 @@ impl TextModel {
     /// [`CliError`] if its files are missing or damaged, or its vocabulary is another.
     pub fn with_draft(mut self, folder: &Path) -> Result<Self, CliError> {
         let folder = model_folder(folder)?;
-        let config = ModelConfig::from_folder(&folder)?;
+        let config = model_files::config(&folder)?;
         let (own, other) = (self.config.decoder.vocab_size, config.decoder.vocab_size);
-        if own != other || Tokenizer::from_folder(&folder)?.json() != self.tokenizer.json() {
+        if own != other || model_files::tokenizer(&folder)?.json() != self.tokenizer.json() {
             return Err(CliError::Usage {
                 message: format!("the draft model `{}` has another vocabulary", folder.display()),
                 hint: format!(
@@ -149,7 +150,7 @@ impl TextModel {
     }
 
     fn prefix_file(&self, path: PathBuf) -> Result<PrefixFile, CliError> {
-        let mut fingerprint = Checkpoint::open(&self.source.base)?.fingerprint()?;
+        let mut fingerprint = model_files::checkpoint(&self.source.base)?.fingerprint()?;
         if let Some(adapter) = &self.source.adapter {
             let written =
                 fs::metadata(adapter.join(ADAPTER_WEIGHTS_FILE)).and_then(|file| file.modified()).ok();
@@ -165,7 +166,8 @@ impl TextModel {
     /// [`CliError::Model`].
     pub fn load<B: Kernels>(&self, device: &B::Device) -> Result<LoadedModel<B>, CliError> {
         let (_, decoder) = self.source.load::<B>(device)?;
-        let draft = self.draft.as_ref().map(|draft| load::<B>(&draft.folder, device)).transpose()?;
+        let load = |draft: &DraftModel| model_files::load::<B>(&draft.folder, LoadOptions::default(), device);
+        let draft = self.draft.as_ref().map(load).transpose()?;
         Ok(LoadedModel { decoder, draft: draft.map(|(_, decoder)| decoder) })
     }
 }

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use smelt_backend::{Job, Kernels, Selection, dispatch, memory};
 use smelt_data::{InstructionReport, PrepareProgress};
 use smelt_model::estimate::parameters;
-use smelt_model::weights::Checkpoint as WeightFiles;
-use smelt_model::{AdapterConfig, Decoder, ModelConfig, load, load_for_training};
-use smelt_text::Tokenizer;
+use smelt_model::weights::{HeldIn, LoadOptions};
+use smelt_model::{AdapterConfig, Decoder, ModelConfig};
 use smelt_train::{
     Base, Best, Checkpoints, Data, Evaluation, MetricsLog, Observer, Outcome, Sample, SkippedStep,
     StepReport, TrainConfig, Trainer, TrainerState,
@@ -23,6 +22,7 @@ use crate::dataset::{find_data, prepare_data};
 use crate::error::CliError;
 use crate::folders::{RUN_CONFIG, TOKENIZER_FILES, model_folder, remove_run, write_run_config};
 use crate::memory_plan::MemoryPlan;
+use crate::model_files;
 use crate::model_source::weights_folder;
 use crate::run_data::RunData;
 use crate::run_start::run_start;
@@ -273,7 +273,7 @@ fn requested_model(config: &RunConfig, checkpoint: Option<&Path>) -> Result<Mode
         Some(checkpoint) if config.train.method == Method::Full => checkpoint.to_owned(),
         _ => model_folder(path)?,
     };
-    Ok(ModelConfig::from_folder(&folder)?)
+    model_files::config(&folder)
 }
 
 /// Gives a new model the vocabulary of its tokenizer; a loaded one must already hold it.
@@ -283,7 +283,7 @@ fn fit_vocabulary(config: &RunConfig, model: &mut ModelConfig, data: &RunData) -
         return Err(CliError::VocabularyTooSmall { model: has, tokenizer: needs });
     }
     if let Some(path) = &config.model.path {
-        let own = Tokenizer::from_folder(&model_folder(path)?)?;
+        let own = model_files::tokenizer(&model_folder(path)?)?;
         if own.sha256() != data.tokenizer_sha256() {
             let (data, model) = (data.folder().display(), path.display());
             tracing::warn!("`{data}` was tokenized by another tokenizer than that of `{model}`");
@@ -352,8 +352,8 @@ impl TrainJob<'_> {
         device: B::Device,
     ) -> Result<Trainer<B>, CliError> {
         let path = self.config.model.path.as_deref().expect("a check demands the model that is adapted");
-        let (config, model) = load::<B>(path, &device)?;
-        let base = Base { config, model, fingerprint: WeightFiles::open(path)?.fingerprint()? };
+        let (config, model) = model_files::load::<B>(path, LoadOptions::default(), &device)?;
+        let base = Base { config, model, fingerprint: model_files::checkpoint(path)?.fingerprint()? };
         let data = &self.batches.fingerprint;
         Ok(match &self.checkpoint {
             Some(checkpoint) => Trainer::resume_adapter(checkpoint, settings, base, adapter, data, device)?,
@@ -374,7 +374,10 @@ impl TrainJob<'_> {
 
     fn initial<B: Kernels>(&self, device: &B::Device) -> Result<Decoder<B>, CliError> {
         match &self.config.model.path {
-            Some(path) => Ok(load_for_training::<B>(&model_folder(path)?, device)?.1),
+            Some(path) => {
+                let options = LoadOptions { held_in: HeldIn::F32, ..LoadOptions::default() };
+                Ok(model_files::load::<B>(&model_folder(path)?, options, device)?.1)
+            }
             None => Ok(Decoder::init(&self.model, self.config.train.seed, device)),
         }
     }

@@ -75,6 +75,18 @@ pub enum TextError {
         /// Why.
         source: Cause,
     },
+    /// The vocabulary of a GGUF file contradicts itself, or is of a kind that is not known.
+    #[error("the vocabulary of the GGUF file {reason}")]
+    GgufVocabulary {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tokenizer does something that llama.cpp has no name for.
+    #[error("GGUF cannot hold this tokenizer: {reason}")]
+    NotForGguf {
+        /// What it does.
+        reason: String,
+    },
     /// A chat template does not parse.
     #[error("the chat template `{name}` does not parse")]
     TemplateSyntax {

@@ -4,7 +4,7 @@
 //! (special tokens, what is put around a text) is read from the files that transformers keeps beside
 //! them.
 
-mod sentencepiece;
+pub mod sentencepiece;
 mod vocab_merges;
 
 use std::collections::BTreeMap;
@@ -34,12 +34,14 @@ pub fn convert_sentencepiece(path: &Path) -> Result<Vec<u8>, TextError> {
 }
 
 /// What a folder says about its tokenizer beside the vocabulary.
-struct Settings {
-    config: Map<String, Value>,
+#[derive(Default)]
+pub struct Settings {
+    /// Keys of `tokenizer_config.json`.
+    pub config: Map<String, Value>,
     /// Tokens by role (`bos_token`, ...).
-    named: Map<String, Value>,
+    pub named: Map<String, Value>,
     /// Tokens with ids of their own.
-    added: BTreeMap<u32, AddedToken>,
+    pub added: BTreeMap<u32, AddedToken>,
 }
 
 impl Settings {
@@ -68,13 +70,19 @@ impl Settings {
 
 /// The parts of a `tokenizer.json`.
 #[derive(Default)]
-struct Parts {
-    added_tokens: BTreeMap<u32, AddedToken>,
-    normalizer: Value,
-    pre_tokenizer: Value,
-    post_processor: Value,
-    decoder: Value,
-    model: Value,
+pub struct Parts {
+    /// Tokens that are found before all else, by id.
+    pub added_tokens: BTreeMap<u32, AddedToken>,
+    /// What happens to a text first.
+    pub normalizer: Value,
+    /// How it is split.
+    pub pre_tokenizer: Value,
+    /// What is put around it.
+    pub post_processor: Value,
+    /// From tokens back to text.
+    pub decoder: Value,
+    /// From words to tokens.
+    pub model: Value,
 }
 
 impl Parts {
@@ -89,7 +97,8 @@ impl Parts {
         self.added_tokens.extend(settings.added.iter().map(|(id, token)| (*id, token.clone())));
     }
 
-    fn into_json(self) -> Vec<u8> {
+    /// The file.
+    pub fn into_json(self) -> Vec<u8> {
         let token = |(id, token): (&u32, &AddedToken)| {
             json!({
                 "id": id,
@@ -117,7 +126,7 @@ impl Parts {
 }
 
 /// Puts `before` and `after`, tokens with their ids, around a text.
-fn around(before: Option<(&str, u32)>, after: Option<(&str, u32)>) -> Value {
+pub fn around(before: Option<(&str, u32)>, after: Option<(&str, u32)>) -> Value {
     let token = |(name, _): (&str, u32)| json!({"SpecialToken": {"id": name, "type_id": 0}});
     let text = |id: &str, type_id: u32| json!({"Sequence": {"id": id, "type_id": type_id}});
     let single: Vec<Value> =

@@ -8,6 +8,7 @@ mod byte_bpe;
 mod chat;
 mod error;
 mod formats;
+mod gguf;
 mod pieces;
 mod special_tokens;
 mod split;
@@ -22,6 +23,7 @@ pub use byte_bpe::{
 };
 pub use chat::{CHAT_TEMPLATE_FILE, ChatTemplate, Conversation, RenderedSpans};
 pub use error::TextError;
+pub use gguf::{GgufVocabulary, TokenKind};
 pub use pieces::byte_level_pieces;
 pub use stream::StreamDecoder;
 pub use tokenizer::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};

@@ -1,45 +1,62 @@
-//! `smelt convert`: an adapter from one format of folders to another.
+//! `smelt convert`: a model or an adapter from one format to another.
 
-use std::path::{Path, PathBuf};
+mod adapter;
+mod model;
+
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use smelt_backend::{Job, Kernels, dispatch};
 use smelt_data::hub::RepoKind;
-use smelt_model::adapter::save_mlx_adapter;
-use smelt_model::{Adapter, load, save_adapter};
 
-use crate::config::BackendSection;
 use crate::context::Context;
 use crate::error::CliError;
-use crate::folders::copy_tokenizer;
 use crate::hub::local_folder;
 use crate::model_source::ModelSource;
+use crate::quantity::ByteSize;
 
 const EXAMPLES: &str = "\
 Examples:
-  smelt convert --model runs/lora --to mlx --output adapters/mlx
-  smelt convert --model ~/models/llama --adapter ~/adapters/mlx --to hf --output adapters/peft";
+  smelt convert --model ~/models/llama --to gguf --quantize q8_0 --output llama-q8_0.gguf
+  smelt convert --model llama-q4_k_m.gguf --to hf --dtype bf16 --output models/llama
+  smelt convert --model ~/models/old --to hf --max-shard-size 5GB --output models/new
+  smelt convert --model ~/models/llama --to onnx --output models/llama-onnx
+  smelt convert --model runs/lora --to mlx --output adapters/mlx";
 
 /// Arguments of `smelt convert`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ConvertArgs {
-    /// An adapter that names its base, the run that trained one, or the base itself
+    /// Model folder, GGUF file, hub id or run; or an adapter, or the run that trained one
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Folder of an adapter, or of the run that trained it
+    /// Convert this adapter of the model: its folder, or that of the run that trained it
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
     /// What to write
     #[arg(long, value_enum)]
     pub to: Format,
-    /// Folder to write to
+    /// Folder to write to, or a file that ends in `.gguf`
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
+    /// How weights are stored [default: as they are]
+    #[arg(long, value_enum)]
+    pub dtype: Option<Dtype>,
+    /// Types of few bits for GGUF: q8_0, q5_1, q5_0, q4_1 or q4_0
+    #[arg(long, value_name = "TYPE")]
+    pub quantize: Option<String>,
+    /// Weights beyond this go into several files
+    #[arg(long, value_name = "SIZE", default_value = "50GB")]
+    pub max_shard_size: ByteSize,
+    /// An ONNX graph without a cache of keys and values as inputs and outputs
+    #[arg(long)]
+    pub no_kv_cache: bool,
+    /// Do not run the result against the source
+    #[arg(long)]
+    pub no_check: bool,
 }
 
-/// Formats of folders.
+/// Formats of models and adapters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -47,57 +64,29 @@ pub enum Format {
     Hf,
     /// That of mlx-lm
     Mlx,
+    /// That of llama.cpp
+    Gguf,
+    /// A graph for onnxruntime and others
+    Onnx,
 }
 
-/// What `--json` prints.
-#[derive(Debug, Serialize)]
-struct Converted<'a> {
-    output: &'a Path,
-    to: Format,
+/// Dtypes of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// 32 bits
+    F32,
+    /// 16 bits, of which 5 are an exponent
+    F16,
+    /// 16 bits, of which 8 are an exponent
+    Bf16,
 }
 
 pub fn run(args: &ConvertArgs, context: &Context) -> Result<(), CliError> {
     let model = local_folder(&args.model, RepoKind::Model, context)?;
     let source = ModelSource::find(&model, args.adapter.as_deref())?;
-    let Some(adapter) = source.adapter.as_deref() else {
-        return Err(CliError::Usage {
-            message: format!("`{}` is a model; adapters alone are converted so far", source.base.display()),
-            hint: "name an adapter with `--adapter DIR`".to_owned(),
-        });
-    };
-    if Adapter::is_in(&args.output) {
-        return Err(CliError::Usage {
-            message: format!("`{}` already holds an adapter", args.output.display()),
-            hint: "give another `--output`".to_owned(),
-        });
-    }
-    let selection = context.select(&BackendSection::default(), None)?;
-    let job = ConvertJob { base: &source.base, adapter, to: args.to, output: &args.output };
-    dispatch(selection.name, job)?;
-    copy_tokenizer(adapter, &args.output)?;
-    context.output.record(&Converted { output: &args.output, to: args.to })?;
-    context.output.line(&format!("wrote {}", args.output.display()))
-}
-
-struct ConvertJob<'a> {
-    base: &'a Path,
-    adapter: &'a Path,
-    to: Format,
-    output: &'a Path,
-}
-
-impl Job for ConvertJob<'_> {
-    type Output = Result<(), CliError>;
-
-    fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
-        let (config, base) = load::<B>(self.base, &device)?;
-        let mut adapter = Adapter::open(self.adapter, &config.family.names)?;
-        adapter.config.base_model_name_or_path = Some(self.base.display().to_string());
-        let model = base.with_adapter(&config, &adapter)?;
-        match self.to {
-            Format::Hf => save_adapter(&config, &model, &adapter.config, self.output)?,
-            Format::Mlx => save_mlx_adapter(&config, &model, &adapter.config, self.output)?,
-        }
-        Ok(())
+    match source.adapter.as_deref() {
+        Some(adapter) => adapter::run(args, &source.base, adapter, context),
+        None => model::run(args, &source.base, context),
     }
 }

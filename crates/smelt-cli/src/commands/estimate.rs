@@ -16,6 +16,7 @@ use crate::error::CliError;
 use crate::folders::model_folder;
 use crate::hub::localize;
 use crate::memory_plan::{MemoryPlan, held_bytes};
+use crate::model_files;
 use crate::quantity::{ByteSize, bytes, count};
 use crate::resolve::{FlagSetting, Sources, resolve};
 use crate::table::{Align, render};
@@ -84,7 +85,7 @@ pub fn run(args: &EstimateArgs, context: &Context) -> Result<(), CliError> {
     let mut config = resolve(&sources(args))?;
     localize(&mut config, context)?;
     let model = match &config.model.path {
-        Some(path) => ModelConfig::from_folder(&model_folder(path)?)?,
+        Some(path) => model_files::config(&model_folder(path)?)?,
         None => config.model.model_config()?,
     };
     let estimate = gather(&config, &model, context.backend.as_deref())?;

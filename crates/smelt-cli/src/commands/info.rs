@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use smelt_data::hub::RepoKind;
-use smelt_model::weights::{Checkpoint, NameMap};
+use smelt_model::weights::NameMap;
 use smelt_model::{Adapter, estimate};
-use smelt_text::{TOKENIZER_FILE, Tokenizer};
 
 use crate::context::Context;
 use crate::error::CliError;
 use crate::hub::local_folder;
+use crate::model_files;
 use crate::model_source::ModelSource;
 use crate::quantity::{bytes, count};
 use crate::table::facts;
@@ -76,7 +76,7 @@ pub fn run(args: &InfoArgs, context: &Context) -> Result<(), CliError> {
 
 fn gather(source: &ModelSource) -> Result<ModelFacts, CliError> {
     let (folder, config) = (source.base.as_path(), source.config()?);
-    let checkpoint = Checkpoint::open(folder)?;
+    let checkpoint = model_files::checkpoint(folder)?;
     let (mut stored, mut stored_bytes) = (0, 0);
     let mut dtypes = BTreeSet::new();
     for name in checkpoint.names().filter(|name| !config.family.names.is_ignored(name)) {
@@ -90,8 +90,7 @@ fn gather(source: &ModelSource) -> Result<ModelFacts, CliError> {
         Some(_) => estimate::parameters(&config.decoder).total,
         None => stored,
     };
-    let tokenizer =
-        folder.join(TOKENIZER_FILE).is_file().then(|| Tokenizer::from_folder(folder)).transpose()?;
+    let tokenizer = model_files::has_tokenizer(folder).then(|| model_files::tokenizer(folder)).transpose()?;
     Ok(ModelFacts {
         folder: folder.to_owned(),
         family: config.family.model_type,
@@ -132,6 +131,9 @@ fn adapter_facts(folder: &Path, names: &NameMap) -> Result<AdapterFacts, CliErro
 
 fn folder_bytes(folder: &Path) -> Result<u64, CliError> {
     let failed = |source| CliError::Io { action: "read", path: folder.to_owned(), source };
+    if folder.is_file() {
+        return Ok(folder.metadata().map_err(failed)?.len());
+    }
     let mut total = 0;
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let metadata = entry.and_then(|entry| entry.metadata()).map_err(failed)?;

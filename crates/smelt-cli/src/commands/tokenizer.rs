@@ -9,10 +9,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use smelt_convert::gguf::is_gguf;
 use smelt_text::Tokenizer;
 
 use crate::context::Context;
 use crate::error::CliError;
+use crate::model_files;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,9 +48,12 @@ pub fn run(args: &TokenizerArgs, context: &Context) -> Result<(), CliError> {
     }
 }
 
-/// The tokenizer in a folder or file.
+/// The tokenizer in a folder, a GGUF file or a file of its own.
 fn load(path: &Path) -> Result<Tokenizer, CliError> {
-    Ok(if path.is_dir() { Tokenizer::from_folder(path)? } else { Tokenizer::from_file(path)? })
+    if path.is_dir() || is_gguf(path) {
+        return model_files::tokenizer(path);
+    }
+    Ok(Tokenizer::from_file(path)?)
 }
 
 fn read_stdin() -> Result<String, CliError> {

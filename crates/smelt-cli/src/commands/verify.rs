@@ -4,9 +4,11 @@
 //! What no check reads is a failure that says so, so that a green table means that all was compared.
 
 mod adapters;
+mod against;
 mod causal;
 mod chat_template;
 mod checks;
+mod gguf;
 mod golden;
 mod mlx;
 mod sampling;
@@ -21,6 +23,7 @@ use smelt_model::weights::TensorFile;
 
 use self::causal::CausalJob;
 use self::checks::{Check, Checks};
+use self::gguf::GgufJob;
 use self::golden::{Golden, read_meta};
 use self::training::TrainingJob;
 use crate::config::BackendSection;
@@ -31,12 +34,14 @@ use crate::table::{Align, render};
 const EXAMPLES: &str = "\
 Examples:
   smelt verify tests/golden/gpt2
-  smelt verify tests/golden/* --backend ndarray";
+  smelt verify tests/golden/* --backend ndarray
+  smelt verify --model model-q8_0.gguf --against models/llama --prompts prompts.jsonl --tolerance 0.05";
 
 /// Files of a model's reference folder that some check reads.
-const KNOWN_FILES: [&str; 10] = [
+const KNOWN_FILES: [&str; 11] = [
     adapters::GOLDEN_FILE,
     mlx::GOLDEN_FILE,
+    gguf::GOLDEN_FILE,
     training::ADAPTER_FOLDER,
     "config.json",
     "config_v5.json",
@@ -55,11 +60,26 @@ const SHARDS: [(&str, &str); 2] = [("model-", ".safetensors"), ("pytorch_model-"
 #[command(after_help = EXAMPLES)]
 pub struct VerifyArgs {
     /// Folders of a model with `golden.safetensors` and `meta.json`
-    #[arg(value_name = "FOLDER", required = true)]
+    #[arg(value_name = "FOLDER", required_unless_present = "model")]
     pub folders: Vec<PathBuf>,
+    /// Compare this model with another: folder, GGUF file, hub id or run
+    #[arg(long, value_name = "DIR", requires = "against", conflicts_with = "folders")]
+    pub model: Option<PathBuf>,
+    /// The model that `--model` is compared with
+    #[arg(long, value_name = "DIR", requires = "model")]
+    pub against: Option<PathBuf>,
+    /// Prompts to compare on, one per line, as text or as `{"prompt": ...}` [default: a few of our own]
+    #[arg(long, value_name = "FILE", requires = "model")]
+    pub prompts: Option<PathBuf>,
+    /// How far logits may lie apart, as a share of their spread
+    #[arg(long, value_name = "SHARE", default_value_t = 1e-4, requires = "model")]
+    pub tolerance: f64,
 }
 
 pub fn run(args: &VerifyArgs, context: &Context) -> Result<(), CliError> {
+    if let (Some(model), Some(against)) = (&args.model, &args.against) {
+        return against::run(args, model, against, context);
+    }
     let selection = context.select(&BackendSection::default(), None)?;
     let mut rows = Vec::new();
     for folder in &args.folders {
@@ -99,7 +119,8 @@ fn verify(folder: &Path, backend: Name, checks: &mut Checks) -> Result<(), CliEr
         Some("sampling") => sampling::verify(&Golden::open(folder, meta)?, checks),
         Some("causal") => {
             let golden = Golden::open(folder, meta)?;
-            dispatch(backend, CausalJob { golden: &golden, checks })
+            dispatch(backend, CausalJob { golden: &golden, checks })?;
+            dispatch(backend, GgufJob { golden: &golden, checks })
         }
         Some("training") => {
             let golden = Golden::open(folder, meta)?;
@@ -128,7 +149,9 @@ fn unknown_files(folder: &Path, known: &[&str]) -> Result<Vec<String>, CliError>
         let shard = SHARDS.iter().any(|(start, end)| name.starts_with(start) && name.ends_with(end));
         // The checks of a base with adapters say which they know.
         let adapter = name.starts_with("adapter") && folder.join(adapters::GOLDEN_FILE).exists();
-        let read = shard || adapter || quantized.contains(name.as_str());
+        // So do those of GGUF files.
+        let gguf = name.ends_with(".gguf") && folder.join(gguf::GOLDEN_FILE).exists();
+        let read = shard || adapter || gguf || quantized.contains(name.as_str());
         if !read && name != "meta.json" && !known.contains(&name.as_str()) {
             names.push(name);
         }

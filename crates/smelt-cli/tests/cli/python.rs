@@ -42,6 +42,75 @@ fn transformers_peft_and_tensorboard_open_what_is_written() {
     println!("{said}");
 }
 
+/// Fixtures of every kind of decoder.
+const FAMILIES: [&str; 24] = [
+    "llama_mha",
+    "llama_mqa_headdim_bias",
+    "llama3_rope",
+    "llama_linear_rope",
+    "llama_dynamic_rope",
+    "llama_yarn",
+    "mistral_swa",
+    "mixtral",
+    "phi2",
+    "phi2_qknorm_gqa",
+    "phi3",
+    "phi3_longrope",
+    "phi3_partial_rotary",
+    "qwen2_swa",
+    "qwen2_yarn",
+    "qwen2_moe",
+    "qwen3",
+    "qwen3_moe",
+    "gpt2",
+    "gptj",
+    "gpt_neox",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+];
+
+fn golden(name: &str) -> PathBuf {
+    repository().join("tests/golden").join(name)
+}
+
+#[test]
+fn onnxruntime_computes_what_the_model_computes() {
+    let Some(python) = python_with("import onnx, onnxruntime, numpy, safetensors") else {
+        return println!(
+            "skipped: no Python with onnx and onnxruntime; `cargo xtask check-python` makes one"
+        );
+    };
+    let place = Place::new();
+    for name in FAMILIES {
+        let model = golden(name);
+        let from = model.to_str().unwrap();
+        let convert = ["convert", "--model", from, "--to", "onnx", "--quiet", "--output"];
+        place.done(&[&convert[..], &[name]].concat());
+        println!("{name}: {}", opens(&python, "check_onnx.py", &[&model, &place.path(name)]).trim());
+    }
+    let model = golden("qwen_v1");
+    let from = model.to_str().unwrap();
+    place.done(&["convert", "--model", from, "--to", "onnx", "--no-kv-cache", "--quiet", "--output", "qwen"]);
+    println!("qwen_v1: {}", opens(&python, "check_onnx.py", &[&model, &place.path("qwen")]).trim());
+}
+
+#[test]
+fn llama_cpp_computes_what_the_model_computes() {
+    let Some(python) = python_with("from llama_cpp import llama_cpp; import numpy, safetensors") else {
+        return println!("skipped: no Python with llama-cpp-python");
+    };
+    let place = Place::new();
+    // Not those that llama.cpp refuses, or is known to compute otherwise: `docs/formats.md`.
+    let others = ["llama_dynamic_rope", "mistral_swa", "phi2_qknorm_gqa", "qwen2_swa", "gptj"];
+    for name in FAMILIES.into_iter().filter(|name| !others.contains(name)) {
+        let (model, file) = (golden(name), format!("{name}.gguf"));
+        let from = model.to_str().unwrap();
+        place.done(&["convert", "--model", from, "--to", "gguf", "--quiet", "--output", &file]);
+        println!("{name}: {}", opens(&python, "check_gguf.py", &[&model, &place.path(&file)]).trim());
+    }
+}
+
 /// A Python that can do the `imports`.
 pub fn python_with(imports: &str) -> Option<PathBuf> {
     let made = repository().join("target/check-python/bin/python");

@@ -49,14 +49,29 @@ impl Checkpoint {
         for (single, index) in NAMES.map(|(single, index)| (folder.join(single), folder.join(index))) {
             if single.exists() {
                 let file = TensorFile::open(&single)?;
-                let places = file.names().into_iter().map(|name| (name.to_owned(), 0)).collect();
-                return Ok(Self { path: single, files: vec![file], places });
+                return Self::of_files(&single, vec![file]);
             }
             if index.exists() {
                 return Self::open_shards(folder, &index);
             }
         }
         Err(ModelError::NoWeights { folder: folder.to_path_buf() })
+    }
+
+    /// The weights in `files`, found at `path`.
+    ///
+    /// # Errors
+    /// [`ModelError::TensorTwice`] for a name that several hold.
+    pub fn of_files(path: &Path, files: Vec<TensorFile>) -> Result<Self, ModelError> {
+        let mut places = BTreeMap::new();
+        for (place, file) in files.iter().enumerate() {
+            for name in file.names() {
+                if places.insert(name.to_owned(), place).is_some() {
+                    return Err(ModelError::TensorTwice { path: path.to_path_buf(), name: name.to_owned() });
+                }
+            }
+        }
+        Ok(Self { path: path.to_path_buf(), files, places })
     }
 
     /// The single file, or the index.
@@ -72,6 +87,15 @@ impl Checkpoint {
     /// The file that holds tensor `name`.
     pub fn file_of(&self, name: &str) -> Option<&TensorFile> {
         self.places.get(name).map(|place| &self.files[*place])
+    }
+
+    /// Bytes of all tensors as they are handed out.
+    ///
+    /// # Errors
+    /// None but for a file that changes meanwhile.
+    pub fn held_bytes(&self) -> Result<u64, ModelError> {
+        let bytes = self.places.iter().map(|(name, place)| self.files[*place].size_bytes(name));
+        bytes.sum()
     }
 
     /// Tells these weights from others: a hash of every tensor's name, dtype, shape and first values.

@@ -44,6 +44,19 @@ pub(super) fn to_i64(name: &str, dtype: Dtype, bytes: &[u8]) -> Result<Vec<i64>,
     })
 }
 
+/// The little-endian bytes of `values` as `dtype`, each rounded to the nearest.
+///
+/// # Panics
+/// For a dtype that is not F32, F16 or BF16.
+pub fn float_bytes(dtype: Dtype, values: &[f32]) -> Vec<u8> {
+    match dtype {
+        Dtype::F32 => f32_bytes(values),
+        Dtype::F16 => bytes(values, |value| f16::from_f32(value).to_le_bytes()),
+        Dtype::BF16 => bytes(values, |value| bf16::from_f32(value).to_le_bytes()),
+        other => panic!("{other} is no dtype of weights"),
+    }
+}
+
 /// The little-endian bytes of `values`, as files hold them.
 pub(super) fn f32_bytes(values: &[f32]) -> Vec<u8> {
     bytes(values, f32::to_le_bytes)

@@ -1,7 +1,7 @@
 //! One file of named tensors, mapped into memory and read tensor by tensor.
 //!
-//! A format is only a way to find the tensors: safetensors by its header, PyTorch's by its pickle. All that
-//! follows, from dtypes to releasing pages, is the same for both.
+//! A format is only a way to find the tensors: safetensors by its header, PyTorch's by its pickle, others by
+//! whoever calls [`TensorFile::over`]. All that follows, from dtypes to releasing pages, is the same for all.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -54,6 +54,18 @@ impl TensorFile {
             (header.tensors, header.metadata)
         };
         Ok(Self { map, tensors, metadata })
+    }
+
+    /// The `tensors` that a reader of another format found in `map`, each checked to lie within it.
+    ///
+    /// # Panics
+    /// If one does not.
+    pub fn over(map: FileMap, tensors: BTreeMap<String, StoredTensor>) -> Self {
+        for (name, tensor) in &tensors {
+            let (end, bytes) = (tensor.range().end, map.bytes().len());
+            assert!(end <= bytes, "tensor `{name}` ends at byte {end} of {bytes}");
+        }
+        Self { map, tensors, metadata: BTreeMap::new() }
     }
 
     /// The file.
@@ -119,7 +131,7 @@ impl TensorFile {
     pub(super) fn in_place(&self, tensor: &StoredTensor) -> Option<Bytes> {
         match &tensor.place {
             Place::Whole(range) => Some(self.map.shared(range)),
-            Place::Strided(_) => None,
+            Place::Strided(_) | Place::Made(_) => None,
         }
     }
 

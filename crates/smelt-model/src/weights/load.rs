@@ -1,6 +1,6 @@
 //! From a folder to a model: check every name and shape first, then read tensors and move them in turn.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use burn::module::Param;
@@ -10,7 +10,7 @@ use smelt_backend::{Kernels, float_tensor, tensor_over};
 
 use super::check::{check, located};
 use super::checkpoint::Checkpoint;
-use super::packed::{PackedMatrix, packed_matrices};
+use super::packed::{PackedMatrix, packed_among, packed_matrices};
 use super::read_ahead::{HeldIn, NonFinite, ReadAhead, Source, Values};
 use crate::blocks::Matrix;
 use crate::config::ModelConfig;
@@ -94,6 +94,31 @@ pub fn load_weights<B: Kernels>(
     let mut fill = Fill { values, failure: None };
     let model = model.map_parameters(names, &mut fill);
     fill.failure.map_or(Ok(model), Err)
+}
+
+/// Where `checkpoint` has the values of all parameters of a model of `config`, in their order; packed matrices as what
+/// they stand for.
+///
+/// # Errors
+/// [`ModelError::Mismatch`] with all that is missing, unexpected or mis-shaped; [`ModelError::TiedHeadDiffers`];
+/// [`ModelError::BadDtype`] and [`ModelError::Quantization`] for packed matrices that are none.
+pub fn locate<'a>(config: &ModelConfig, checkpoint: &'a Checkpoint) -> Result<Vec<Source<'a>>, ModelError> {
+    let parameters = config.parameters();
+    let matrices = parameters.iter().filter_map(|info| {
+        let dims = info.shape.as_slice().try_into().ok()?;
+        Some((info.path.strip_suffix(".weight")?.to_owned(), dims))
+    });
+    let packed = packed_among(config, checkpoint, matrices)?;
+    let by_path: HashMap<&str, &PackedMatrix> =
+        packed.iter().map(|matrix| (matrix.path.as_str(), matrix)).collect();
+    let of = |info: &ParameterInfo| by_path.get(info.path.strip_suffix(".weight")?).copied();
+    let dense: Vec<ParameterInfo> = parameters.iter().filter(|info| of(info).is_none()).cloned().collect();
+    check(config, checkpoint, &dense, &packed)?;
+    let source = |info: &ParameterInfo| match of(info) {
+        Some(matrix) => matrix.dequantized(config, checkpoint, info.clone()),
+        None => Source::find(config, checkpoint, info.clone()),
+    };
+    parameters.iter().map(source).collect()
 }
 
 /// Puts packed matrices in their places, as they lie in the files where the backend can.

@@ -11,8 +11,8 @@ use memmap2::Mmap;
 use crate::error::ModelError;
 
 /// The bytes of one file; they stay on disk until looked at.
-#[derive(Debug)]
-pub(super) struct FileMap {
+#[derive(Debug, Clone)]
+pub struct FileMap {
     path: PathBuf,
     map: Arc<Mmap>,
 }
@@ -28,7 +28,10 @@ impl AsRef<[u8]> for Shared {
 
 impl FileMap {
     /// Maps `path`, which must be a regular file.
-    pub(super) fn open(path: &Path) -> Result<Self, ModelError> {
+    ///
+    /// # Errors
+    /// [`ModelError::Io`].
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
         let file = File::open(path).map_err(ModelError::io("read", path))?;
         if !file.metadata().map_err(ModelError::io("read", path))?.is_file() {
             return Err(ModelError::io("read", path)(std::io::ErrorKind::InvalidInput.into()));
@@ -41,12 +44,12 @@ impl FileMap {
     }
 
     /// The file.
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// All of its bytes.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         &self.map
     }
 

@@ -1,17 +1,23 @@
 //! Packed matrices in files: which there are, what their tensors are, and reading them where they lie.
 
+use std::sync::Arc;
+
 use burn::tensor::DType;
 use bytes::Bytes;
 use safetensors::Dtype;
 use smelt_backend::Kernels;
+use smelt_backend::kernels::quantized::dequantize;
 use smelt_backend::kernels::{QuantizationFormat, QuantizedBytes, QuantizedWeight};
 
 use super::check::{Found, located};
 use super::checkpoint::Checkpoint;
-use super::read_ahead::first_non_finite;
+use super::dtype::float_bytes;
+use super::place::{Made, Place, StoredTensor};
+use super::read_ahead::{Source, first_non_finite};
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::error::ModelError;
+use crate::parameters::ParameterInfo;
 
 /// A matrix of the model that files hold packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,10 +37,20 @@ pub(super) fn packed_matrices<B: Kernels>(
     checkpoint: &Checkpoint,
     model: &mut Decoder<B>,
 ) -> Result<Vec<PackedMatrix>, ModelError> {
+    let matrices = model.matrices_mut().map(|(path, matrix)| (path, matrix.dims()));
+    packed_among(config, checkpoint, matrices)
+}
+
+/// Those of `matrices`, paths with `[rows, columns]`, that `checkpoint` holds packed.
+pub(super) fn packed_among(
+    config: &ModelConfig,
+    checkpoint: &Checkpoint,
+    matrices: impl Iterator<Item = (String, [usize; 2])>,
+) -> Result<Vec<PackedMatrix>, ModelError> {
     let Some(quantization) = &config.quantization else { return Ok(Vec::new()) };
     let names = &config.family.names;
     let mut packed = Vec::new();
-    for (path, matrix) in model.matrices_mut() {
+    for (path, dims) in matrices {
         let name = names.mlx_module(&path);
         let Some(format) = quantization.format_of(&name) else { continue };
         let locate = |part: &str| names.locate(checkpoint, &format!("{path}.{part}"));
@@ -47,7 +63,6 @@ pub(super) fn packed_matrices<B: Kernels>(
             || locate("biases").is_some()
             || of_codes()?;
         if is_packed {
-            let dims = matrix.dims();
             format.groups(dims[1]).map_err(|source| ModelError::Quantization { name, source })?;
             packed.push(PackedMatrix { path, dims, format });
         }
@@ -75,6 +90,46 @@ impl PackedMatrix {
         checkpoint: &Checkpoint,
         device: &B::Device,
     ) -> Result<QuantizedWeight<B>, ModelError> {
+        let (name, bytes) = self.bytes(config, checkpoint)?;
+        QuantizedWeight::from_bytes(bytes, self.dims, self.format, device)
+            .map_err(|source| ModelError::Quantization { name, source })
+    }
+
+    /// The matrix as a dense parameter, whose values are worked out each time they are asked for.
+    ///
+    /// # Errors
+    /// [`ModelError::BadDtype`], [`ModelError::NonFinite`].
+    pub(super) fn dequantized<'a>(
+        &self,
+        config: &ModelConfig,
+        checkpoint: &'a Checkpoint,
+        info: ParameterInfo,
+    ) -> Result<Source<'a>, ModelError> {
+        let found = located(config, checkpoint, &info.path)?;
+        let (_, bytes) = self.bytes(config, checkpoint)?;
+        let (dims, format) = (self.dims, self.format);
+        // Values are those of the scales' dtype.
+        let dtype = match bytes.dtype {
+            DType::F16 => Dtype::F16,
+            DType::BF16 => Dtype::BF16,
+            _ => Dtype::F32,
+        };
+        let make = move |_: &[u8]| {
+            let values = dequantize(&bytes, dims, format).expect("tensors of shapes that were checked");
+            float_bytes(dtype, &values)
+        };
+        let span = found.tensor.range().clone();
+        let place = Place::Made(Made { span, make: Arc::new(make) });
+        let tensor = StoredTensor { dtype, shape: dims.to_vec(), place };
+        Ok(Source { info, file: found.file, name: found.name, tensor, turned: false })
+    }
+
+    /// Codes, scales and biases where they lie, and what the file calls the codes.
+    fn bytes(
+        &self,
+        config: &ModelConfig,
+        checkpoint: &Checkpoint,
+    ) -> Result<(String, QuantizedBytes), ModelError> {
         let [weight, scales, biases] = self.tensors().map(|(path, _)| located(config, checkpoint, &path));
         let (weight, scales, biases) = (weight?, scales?, biases?);
         if weight.tensor.dtype != Dtype::U32 {
@@ -102,8 +157,7 @@ impl PackedMatrix {
             biases: finite(&biases)?,
             dtype,
         };
-        QuantizedWeight::from_bytes(bytes, self.dims, self.format, device)
-            .map_err(|source| ModelError::Quantization { name: weight.name, source })
+        Ok((weight.name, bytes))
     }
 }
 

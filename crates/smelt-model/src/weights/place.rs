@@ -1,38 +1,64 @@
 //! Where a file holds the values of a tensor, and how to make them row-major and little-endian.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use safetensors::Dtype;
 
 /// One tensor of a file: what it is and where it lies. Both were checked against the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct StoredTensor {
-    pub(super) dtype: Dtype,
-    pub(super) shape: Vec<usize>,
-    pub(super) place: Place,
+#[derive(Debug, Clone)]
+pub struct StoredTensor {
+    /// Of its values as they are handed out.
+    pub dtype: Dtype,
+    /// Row-major.
+    pub shape: Vec<usize>,
+    /// Where they lie.
+    pub place: Place,
 }
 
 /// Where the values lie.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+#[derive(Debug, Clone)]
+pub enum Place {
     /// These bytes are the values: row-major, little-endian.
     Whole(Range<usize>),
     /// Strides over the values in these bytes.
     Strided(Strided),
+    /// The file holds them in another form.
+    Made(Made),
+}
+
+/// Values that are worked out from a file each time they are asked for: blocks of a quantization, rows in
+/// another order.
+#[derive(Clone)]
+pub struct Made {
+    /// The bytes that are looked at, and maybe others between them.
+    pub span: Range<usize>,
+    /// How they are made.
+    pub make: Arc<Make>,
+}
+
+/// From the bytes of a whole file to those of values: row-major, little-endian.
+pub type Make = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
+
+impl fmt::Debug for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Made").field("span", &self.span).finish_non_exhaustive()
+    }
 }
 
 /// A view of a storage, as PyTorch keeps a transposed or sliced tensor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Strided {
+#[derive(Debug, Clone)]
+pub struct Strided {
     /// The bytes of the storage.
-    pub(super) storage: Range<usize>,
+    pub storage: Range<usize>,
     /// Index of the first value.
-    pub(super) start: usize,
+    pub start: usize,
     /// Values from one index to the next, for each dimension.
-    pub(super) strides: Vec<usize>,
+    pub strides: Vec<usize>,
     /// The storage was written on a machine of the other byte order.
-    pub(super) big_endian: bool,
+    pub big_endian: bool,
 }
 
 impl StoredTensor {
@@ -54,6 +80,15 @@ impl StoredTensor {
                 strides: view.strides[1..].to_vec(),
                 ..view.clone()
             }),
+            Place::Made(made) => {
+                let (parts, make) = (*parts, made.make.clone());
+                let part = move |file: &[u8]| {
+                    let whole = make(file);
+                    let bytes = whole.len() / parts;
+                    whole[index * bytes..(index + 1) * bytes].to_vec()
+                };
+                Place::Made(Made { span: made.span.clone(), make: Arc::new(part) })
+            }
         };
         Self { dtype: self.dtype, shape: shape.to_vec(), place }
     }
@@ -63,6 +98,7 @@ impl StoredTensor {
         match &self.place {
             Place::Whole(range) => range,
             Place::Strided(view) => &view.storage,
+            Place::Made(made) => &made.span,
         }
     }
 
@@ -70,6 +106,7 @@ impl StoredTensor {
     pub(super) fn bytes<'a>(&self, file: &'a [u8]) -> Cow<'a, [u8]> {
         match &self.place {
             Place::Whole(range) => Cow::Borrowed(&file[range.clone()]),
+            Place::Made(made) => Cow::Owned((made.make)(file)),
             Place::Strided(view) => {
                 let storage = &file[view.storage.clone()];
                 Cow::Owned(match self.dtype.bitsize() / 8 {

@@ -51,15 +51,18 @@ pub(super) enum Values {
 }
 
 /// One parameter and where its values are.
-pub(super) struct Source<'a> {
-    pub(super) info: ParameterInfo,
-    pub(super) file: &'a TensorFile,
+#[derive(Debug, Clone)]
+pub struct Source<'a> {
+    /// The parameter.
+    pub info: ParameterInfo,
+    /// The file that holds it.
+    pub file: &'a TensorFile,
     /// Its name in that file.
-    pub(super) name: String,
+    pub name: String,
     /// What that file has of it.
-    pub(super) tensor: StoredTensor,
+    pub tensor: StoredTensor,
     /// It is a matrix that lies turned.
-    pub(super) turned: bool,
+    pub turned: bool,
 }
 
 /// Hands out the values of `sources` in their order.
@@ -88,7 +91,7 @@ impl<'a> ReadAhead<'a> {
         if self.ready.is_empty() {
             let group = self.group();
             let values: Result<Vec<_>, _> =
-                group.par_iter().map(|source| source.values(self.options, self.holds)).collect();
+                group.par_iter().map(|source| source.checked_values(self.options, self.holds)).collect();
             self.ready = values?.into();
         }
         Ok(self.ready.pop_front().expect("as many parameters as sources"))
@@ -106,7 +109,24 @@ impl<'a> ReadAhead<'a> {
 }
 
 impl Source<'_> {
-    fn values(&self, options: LoadOptions, holds: fn(DType) -> bool) -> Result<Values, ModelError> {
+    /// Its values as f32, as they lie.
+    ///
+    /// # Errors
+    /// [`ModelError::BadDtype`] if they are no numbers.
+    pub fn values(&self) -> Result<Vec<f32>, ModelError> {
+        let values = self.file.f32_of(&self.name, &self.tensor)?;
+        self.file.release_of(&self.tensor);
+        Ok(values)
+    }
+
+    /// Its little-endian bytes, row-major, as they lie.
+    pub fn bytes(&self) -> Vec<u8> {
+        let bytes = self.file.bytes_of(&self.tensor).into_owned();
+        self.file.release_of(&self.tensor);
+        bytes
+    }
+
+    fn checked_values(&self, options: LoadOptions, holds: fn(DType) -> bool) -> Result<Values, ModelError> {
         let stored = self.file.in_place(&self.tensor);
         let held = burn_dtype(self.tensor.dtype).filter(|dtype| holds(*dtype));
         if let Some((dtype, bytes)) = held.zip(stored) {

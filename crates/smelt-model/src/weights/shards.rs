@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::checkpoint::WEIGHTS_FILE;
 
 /// A weight on its way into a file.
-pub(super) trait Weight {
+pub trait Weight {
     /// Its name in files.
     fn name(&self) -> &str;
     /// Bytes in the file.
@@ -19,7 +19,7 @@ pub(super) trait Weight {
 }
 
 /// File names and what goes into each: one `model.safetensors`, or shards of `max_bytes`.
-pub(super) fn divide<W: Weight>(mut weights: Vec<W>, max_bytes: u64) -> Vec<(String, Vec<W>)> {
+pub fn divide<W: Weight>(mut weights: Vec<W>, max_bytes: u64) -> Vec<(String, Vec<W>)> {
     weights.sort_by(|a, b| natural_order(a.name(), b.name()));
     let (mut shards, mut current, mut bytes) = (Vec::new(), Vec::new(), 0);
     for weight in weights {
@@ -43,7 +43,7 @@ pub(super) fn divide<W: Weight>(mut weights: Vec<W>, max_bytes: u64) -> Vec<(Str
 }
 
 /// The index of several shards.
-pub(super) fn index<W: Weight>(shards: &[(String, Vec<W>)], parameters: u64) -> Value {
+pub fn index<W: Weight>(shards: &[(String, Vec<W>)], parameters: u64) -> Value {
     let weights =
         || shards.iter().flat_map(|(file, weights)| weights.iter().map(move |weight| (file, weight)));
     let total: u64 = weights().map(|(_, weight)| weight.bytes()).sum();

@@ -4,7 +4,10 @@
 const TILE: usize = 32;
 
 /// `values` `[rows, columns]` as `[columns, rows]`, both row-major.
-pub(crate) fn transposed<T: Copy + Default>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
+///
+/// # Panics
+/// If there are more or fewer values.
+pub fn transposed<T: Copy + Default>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
     assert_eq!(values.len(), rows * columns, "values of a {rows} x {columns} matrix");
     let mut turned = vec![T::default(); values.len()];
     for row_tile in (0..rows).step_by(TILE) {

@@ -80,6 +80,17 @@ impl<'a> TensorFileWriter<'a> {
         self.add(name.into(), Dtype::U8, shape, move || Values::Bytes(values()));
     }
 
+    /// Adds tensor `name` of `dtype` by its little-endian bytes, row-major; `values` runs when its turn comes.
+    pub fn add_bytes(
+        &mut self,
+        name: impl Into<String>,
+        dtype: Dtype,
+        shape: &[usize],
+        values: impl FnOnce() -> Cow<'a, [u8]> + Send + 'a,
+    ) {
+        self.add(name.into(), dtype, shape, move || Values::Bytes(values()));
+    }
+
     /// Bytes of all tensors.
     pub fn bytes(&self) -> u64 {
         self.tensors.iter().map(|tensor| tensor.bytes() as u64).sum()

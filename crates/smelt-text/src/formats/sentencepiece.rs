@@ -6,7 +6,7 @@
 //! a text that starts with such a symbol, or with `▁` itself, gets no space before it.
 
 mod charsmap;
-mod model;
+pub mod model;
 
 use std::collections::HashMap;
 use std::fs;
@@ -43,22 +43,27 @@ pub fn convert(path: &Path, settings: &Settings) -> Result<Vec<u8>, TextError> {
             "its class numbers the pieces anew; convert it to `tokenizer.json` with transformers",
         ));
     }
+    convert_model(&model, settings).map_err(unsupported)
+}
+
+/// A model in the format of `tokenizer.json`; the error says what cannot be converted.
+pub fn convert_model(model: &Model, settings: &Settings) -> Result<Vec<u8>, &'static str> {
     let charsmap = match model.normalizer.charsmap.as_slice() {
         [] => None,
-        bytes => Some(Charsmap::parse(bytes).ok_or_else(|| unsupported("its character map is damaged"))?),
+        bytes => Some(Charsmap::parse(bytes).ok_or("its character map is damaged")?),
     };
     let ids: HashMap<&str, u32> =
         (0..).zip(&model.pieces).map(|(id, piece)| (piece.text.as_str(), id)).collect();
     let mut parts = Parts {
         model: match model.kind {
-            Kind::Unigram => unigram(&model),
-            Kind::Bpe => bpe(&model, &ids),
+            Kind::Unigram => unigram(model),
+            Kind::Bpe => bpe(model, &ids),
         },
-        decoder: decoder(&model),
-        post_processor: post_processor(&model, settings),
+        decoder: decoder(model),
+        post_processor: post_processor(model, settings),
         ..Parts::default()
     };
-    set_normalization(&mut parts, &model, charsmap, settings);
+    set_normalization(&mut parts, model, charsmap, settings);
     parts.add_special_tokens(settings, |token| ids.get(token).copied());
     Ok(parts.into_json())
 }

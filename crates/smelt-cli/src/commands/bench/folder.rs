@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use smelt_backend::{Job, Kernels};
 use smelt_generate::{GenerateOptions, generate};
-use smelt_model::load;
+use smelt_model::weights::LoadOptions;
 
 use super::batch;
 use crate::error::CliError;
+use crate::model_files;
 
 /// Tokens of the prompt.
 pub const PROMPT_TOKENS: usize = 512;
@@ -60,7 +61,7 @@ impl Job for FolderJob<'_> {
 impl FolderJob<'_> {
     fn round<B: Kernels>(&self, device: &B::Device) -> Result<FolderSpeed, CliError> {
         let started = Instant::now();
-        let (config, model) = load::<B>(self.folder, device)?;
+        let (config, model) = model_files::load::<B>(self.folder, LoadOptions::default(), device)?;
         let load_seconds = started.elapsed().as_secs_f64();
         let prompt = batch(1, PROMPT_TOKENS, config.decoder.vocab_size).input_ids;
         let options = GenerateOptions { max_tokens: self.tokens, ..GenerateOptions::default() };

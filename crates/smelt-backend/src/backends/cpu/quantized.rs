@@ -9,11 +9,12 @@
 //! leave an error of 2^-8.
 //!
 //! Values of groups whose scales are in 16 bits are rounded to 16 bits (see [`GroupScale`]), and no longer a scale
-//! times a sum of codes: they are expanded some rows at a time (`expand`), and multiplied in f32.
+//! times a sum of codes: they are expanded some rows at a time (`expand`), and multiplied in f32 (`dots`).
 //!
 //! [`GroupScale`]: crate::kernels::quantized::GroupScale
 
 mod digits;
+mod dots;
 mod expand;
 mod kernel;
 mod lanes;
@@ -52,9 +53,8 @@ pub(super) fn forward(
     let x = View::dense(values(&x), rows, inner);
     match weight.dtype() {
         DType::F32 => panel::product(&mut y, x, held.packed::<f32>()),
-        _ => held.blocks(|first, block| {
-            product(&mut y[first..], outer, Destination::Add, 1.0, x, block.transposed(), Threads::All);
-        }),
+        DType::F16 => held.rounded_product::<f16>(&mut y, x),
+        _ => held.rounded_product::<bf16>(&mut y, x),
     }
     from_vec(y, [rows, outer])
 }
@@ -146,6 +146,15 @@ impl Held {
             DType::F16 => self.expand_rounded::<f16>(start, to),
             DType::BF16 => self.expand_rounded::<bf16>(start, to),
             _ => self.expand_rounded::<f32>(start, to),
+        }
+    }
+
+    /// Adds `x W^T` to `y`.
+    fn rounded_product<R: Scale>(&self, y: &mut [f32], x: View<'_>) {
+        match self.scales.dtype() {
+            DType::F16 => dots::product::<R, _>(y, x, self.packed::<f16>()),
+            DType::BF16 => dots::product::<R, _>(y, x, self.packed::<bf16>()),
+            _ => dots::product::<R, _>(y, x, self.packed::<f32>()),
         }
     }
 

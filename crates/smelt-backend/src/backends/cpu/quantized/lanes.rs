@@ -26,6 +26,11 @@ pub(super) trait Lanes<const LANES: usize>: Vector<LANES> {
     /// As [`Lanes::load_f16`] for bf16.
     unsafe fn load_bf16(from: *const u16, count: usize) -> Self;
 
+    /// A table of 16 numbers.
+    type Table: Copy;
+    unsafe fn table(from: *const f32) -> Self::Table;
+    /// What the table has for the low, and for the high halves of the `LANES` bytes at `from`.
+    unsafe fn look_up(table: Self::Table, from: *const u8) -> [Self; 2];
     /// The `LANES` bytes at `from` as numbers.
     unsafe fn load_bytes(from: *const u8) -> Self;
     /// Rounded to the nearest number in f16.
@@ -49,7 +54,22 @@ pub(super) trait Lanes<const LANES: usize>: Vector<LANES> {
 
 impl Lanes<4> for Portable {
     type Sums = [i32; 4];
+    type Table = [f32; 16];
     const DIVIDES_BYTES: bool = false;
+
+    #[inline(always)]
+    unsafe fn table(from: *const f32) -> [f32; 16] {
+        // SAFETY: the caller's promise.
+        unsafe { from.cast::<[f32; 16]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn look_up(table: [f32; 16], from: *const u8) -> [Self; 2] {
+        // SAFETY: the caller's promise.
+        let bytes: [u8; 4] = unsafe { from.cast::<[u8; 4]>().read_unaligned() };
+        let values = |shift: u32| Self(bytes.map(|byte| table[usize::from(byte >> shift & 15)]));
+        [values(0), values(4)]
+    }
 
     #[inline(always)]
     unsafe fn load_words(from: *const u32, count: usize) -> Self {

@@ -7,8 +7,10 @@ use std::arch::x86_64::{__m256, __m512};
 #[cfg(target_arch = "x86_64")]
 use std::sync::OnceLock;
 
+use super::dots::{self, Operand};
 use super::expand::{self, Groups};
 use super::kernel::{self, Codes, Numbers, Panel, Totals};
+use super::panel::Output;
 use super::scales::{self, Scale};
 use super::unpack::{self, Rows};
 use crate::backends::cpu::matrix::Portable;
@@ -109,5 +111,29 @@ at_level! {
     ///
     /// # Safety
     /// As there.
-    fn affine<R>(codes: *const u8, groups: Groups, count: usize, to: *mut f32) = expand::affine
+    fn affine<R>(codes: *const u8, groups: Groups, to: *mut f32) = expand::affine
+}
+
+at_level! {
+    /// As [`expand::affine_of_pairs`].
+    ///
+    /// # Safety
+    /// As there.
+    fn affine_of_pairs<R>(codes: *const u8, groups: Groups, to: *mut f32) = expand::affine_of_pairs
+}
+
+at_level! {
+    /// As [`dots::dots`].
+    ///
+    /// # Safety
+    /// As there.
+    fn dots(w: Operand, x: Operand, inner: usize, to: Output) = dots::dots
+}
+
+at_level! {
+    /// As [`scales::widen`].
+    ///
+    /// # Safety
+    /// As there.
+    fn widen<T>(from: *const T, count: usize, to: *mut f32) = scales::widen
 }

@@ -63,6 +63,10 @@ impl<'a, T: Scale> Packed<'a, T> {
         self.inner
     }
 
+    pub fn outer(&self) -> usize {
+        self.outer
+    }
+
     pub fn format(&self) -> QuantizationFormat {
         self.format
     }
@@ -129,9 +133,9 @@ fn room(buffer: &mut Vec<Line>, len: usize) -> *mut f32 {
 
 /// Where results go: `[row][output]`.
 #[derive(Clone, Copy)]
-struct Output {
-    to: *mut f32,
-    row_stride: usize,
+pub(super) struct Output {
+    pub to: *mut f32,
+    pub row_stride: usize,
 }
 
 impl Output {
@@ -139,7 +143,8 @@ impl Output {
     ///
     /// # Safety
     /// They are there.
-    unsafe fn at(self, row: usize, output: usize) -> Self {
+    #[inline(always)]
+    pub unsafe fn at(self, row: usize, output: usize) -> Self {
         // SAFETY: the caller's promise.
         Self { to: unsafe { self.to.add(row * self.row_stride + output) }, ..self }
     }
@@ -161,11 +166,7 @@ pub(super) fn product<T: Scale>(y: &mut [f32], x: View<'_>, weight: Packed<'_, T
         digits.write(x, weight.format.group_size(), weight.fields());
         let (digits, output) = (&*digits, &output);
         let piece = match digits.tiles() {
-            0 | 1 => {
-                let least = READ_BYTES.div_ceil(weight.row_words() * size_of::<u32>());
-                let piece = weight.outer.div_ceil(PIECES * team::threads()).max(least);
-                piece.next_multiple_of(lanes)
-            }
+            0 | 1 => piece_outputs(&weight, lanes),
             _ => PANELS * lanes,
         };
         let across = weight.outer.div_ceil(piece);
@@ -181,6 +182,12 @@ pub(super) fn product<T: Scale>(y: &mut [f32], x: View<'_>, weight: Packed<'_, T
             });
         });
     });
+}
+
+/// Outputs of a piece of a weight that is read once; a multiple of `unit`.
+pub(super) fn piece_outputs<T: Scale>(weight: &Packed<'_, T>, unit: usize) -> usize {
+    let least = READ_BYTES.div_ceil(weight.row_words() * size_of::<u32>());
+    weight.outer.div_ceil(PIECES * team::threads()).max(least).next_multiple_of(unit)
 }
 
 /// Some rows of some outputs.

@@ -66,6 +66,27 @@ impl Scale for bf16 {
     }
 }
 
+/// Writes `count` numbers in f32.
+///
+/// # Safety
+/// As [`Lanes`] says; there are as many, and as much room.
+#[inline(always)]
+pub(super) unsafe fn widen<V: Lanes<LANES>, const LANES: usize, T: Scale>(
+    from: *const T,
+    count: usize,
+    to: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for first in (0..count).step_by(LANES) {
+            let count = LANES.min(count - first);
+            let mut lanes = [0f32; LANES];
+            T::load::<V, LANES>(from.add(first), count).store(lanes.as_mut_ptr());
+            to.add(first).copy_from_nonoverlapping(lanes.as_ptr(), count);
+        }
+    }
+}
+
 /// Writes `groups` numbers of each of `LANES` rows as `[group][lane]`.
 ///
 /// # Safety

@@ -11,7 +11,23 @@ use crate::backends::cpu::matrix::Vector;
 
 impl Lanes<16> for __m512 {
     type Sums = __m512i;
+    type Table = Self;
     const DIVIDES_BYTES: bool = false;
+
+    #[inline(always)]
+    unsafe fn table(from: *const f32) -> Self {
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn look_up(table: Self, from: *const u8) -> [Self; 2] {
+        unsafe {
+            // The table sees the lowest four bits.
+            let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
+            let high = _mm512_permutexvar_ps(_mm512_srli_epi32::<4>(bytes), table);
+            [_mm512_permutexvar_ps(bytes, table), high]
+        }
+    }
 
     #[inline(always)]
     unsafe fn load_words(from: *const u32, count: usize) -> Self {
@@ -97,7 +113,29 @@ fn first(count: usize) -> __mmask16 {
 
 impl Lanes<8> for __m256 {
     type Sums = __m256i;
+    type Table = [Self; 2];
     const DIVIDES_BYTES: bool = true;
+
+    #[inline(always)]
+    unsafe fn table(from: *const f32) -> [Self; 2] {
+        unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))] }
+    }
+
+    #[inline(always)]
+    unsafe fn look_up([low, high]: [Self; 2], from: *const u8) -> [Self; 2] {
+        unsafe {
+            let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()));
+            let mut values = [low; 2];
+            for (value, codes) in values.iter_mut().zip([bytes, _mm256_srli_epi32::<4>(bytes)]) {
+                // Each half of the table sees three bits; the fourth chooses between them.
+                let fourth = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(codes));
+                let low = _mm256_permutevar8x32_ps(low, codes);
+                let high = _mm256_permutevar8x32_ps(high, codes);
+                *value = _mm256_blendv_ps(low, high, fourth);
+            }
+            values
+        }
+    }
 
     #[inline(always)]
     unsafe fn load_words(from: *const u32, count: usize) -> Self {

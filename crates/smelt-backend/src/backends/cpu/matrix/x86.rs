@@ -8,7 +8,8 @@ use super::vector::Vector;
 
 #[inline(always)]
 fn prefetch(address: *const u8) {
-    // Of use once: it need not stay. SAFETY: SSE is part of the architecture, and a prefetch reads nothing that the program could see.
+    // Through all caches, although it is of use once: past the second, a Sapphire Rapids reads at a third of the rate.
+    // SAFETY: SSE is part of the architecture, and a prefetch reads nothing that the program could see.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
 }
 

@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 
-use super::expand::{self, PAIRED, Row};
+use super::expand::{self, PAIRED, Row, Scratch, added};
 use super::lanes::Lanes;
 use super::leaves;
 use super::panel::{Output, Packed, piece_outputs};
@@ -20,7 +20,8 @@ const OUTPUTS: usize = 8;
 
 thread_local! {
     static ORDERED: RefCell<Vec<f32>> = RefCell::default();
-    static EXPANDED: RefCell<Vec<f32>> = RefCell::default();
+    /// Values of some outputs, and what expanding one takes.
+    static SCRATCH: RefCell<(Vec<f32>, Scratch)> = RefCell::default();
 }
 
 /// Adds `x weight^T` to `y`, row-major, where values are rounded to `R`.
@@ -40,12 +41,20 @@ pub(super) fn product<R: Scale, T: Scale>(y: &mut [f32], x: View<'_>, weight: Pa
         let piece = piece_outputs(&weight, OUTPUTS);
         team::each(outer.div_ceil(piece), &|index| {
             let outputs = index * piece..outer.min((index + 1) * piece);
-            EXPANDED.with_borrow_mut(|expanded| {
+            SCRATCH.with_borrow_mut(|(expanded, scratch)| {
+                if x.rows == 1 {
+                    for row in outputs {
+                        let sum = expand::dot::<R, T>(weight, row, ordered, scratch);
+                        // SAFETY: the output is in the buffer, and of no other piece.
+                        unsafe { *output.at(0, row).to += sum };
+                    }
+                    return;
+                }
                 expanded.resize(OUTPUTS * inner, 0.0);
                 for first in outputs.clone().step_by(OUTPUTS) {
                     let count = OUTPUTS.min(outputs.end - first);
                     for (output, to) in expanded.chunks_exact_mut(inner).enumerate().take(count) {
-                        expand::row::<R, T>(weight, first + output, Row::AsPacked, to);
+                        expand::row::<R, T>(weight, first + output, Row::AsPacked, to, scratch);
                     }
                     // SAFETY: the assertions above hold all numbers within their buffers; outputs of pieces do not
                     // overlap.
@@ -102,7 +111,6 @@ pub(super) unsafe fn dots<V: Lanes<LANES>, const LANES: usize>(
                 let from = [w.from.add(output * inner), x.from.add(row * inner)];
                 let (to, left) = (to.at(row, output), w.count - output);
                 output += match (rows, left) {
-                    (1, 8..) => tile::<V, LANES, 8, 1>(from, inner, to),
                     (1, 4..) => tile::<V, LANES, 4, 1>(from, inner, to),
                     (1, _) => tile::<V, LANES, 1, 1>(from, inner, to),
                     (2, 4..) => tile::<V, LANES, 4, 2>(from, inner, to),
@@ -140,24 +148,9 @@ unsafe fn tile<V: Lanes<LANES>, const LANES: usize, const O: usize, const R: usi
         }
         for (row, sums) in sums.iter().enumerate() {
             for (output, sum) in sums.iter().enumerate() {
-                let mut lanes = [0f32; LANES];
-                sum.store(lanes.as_mut_ptr());
-                *to.at(row, output).to += added(lanes);
+                *to.at(row, output).to += added::<V, LANES>(*sum);
             }
         }
         O
     }
-}
-
-/// The sum of all lanes, by halves.
-#[inline(always)]
-fn added<const LANES: usize>(mut lanes: [f32; LANES]) -> f32 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
 }

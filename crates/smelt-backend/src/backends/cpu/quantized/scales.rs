@@ -66,7 +66,7 @@ impl Scale for bf16 {
     }
 }
 
-/// Writes `count` numbers in f32.
+/// Writes `count` numbers in f32, and zeros up to the end of a register.
 ///
 /// # Safety
 /// As [`Lanes`] says; there are as many, and as much room.
@@ -76,14 +76,9 @@ pub(super) unsafe fn widen<V: Lanes<LANES>, const LANES: usize, T: Scale>(
     count: usize,
     to: *mut f32,
 ) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        for first in (0..count).step_by(LANES) {
-            let count = LANES.min(count - first);
-            let mut lanes = [0f32; LANES];
-            T::load::<V, LANES>(from.add(first), count).store(lanes.as_mut_ptr());
-            to.add(first).copy_from_nonoverlapping(lanes.as_ptr(), count);
-        }
+    for first in (0..count).step_by(LANES) {
+        // SAFETY: the caller's promise.
+        unsafe { T::load::<V, LANES>(from.add(first), count - first).store(to.add(first)) };
     }
 }
 

@@ -7,11 +7,12 @@
 
 use std::cell::RefCell;
 
-use super::expand::{self, PAIRED, Row, Scratch, added};
+use super::expand::{self, AHEAD, Groups, PAIRED, Row, Scratch, TOGETHER};
 use super::lanes::Lanes;
 use super::leaves;
 use super::panel::{Output, Packed, piece_outputs};
 use super::scales::Scale;
+use super::unpack::Rows;
 use crate::backends::cpu::matrix::View;
 use crate::backends::cpu::team;
 
@@ -43,10 +44,13 @@ pub(super) fn product<R: Scale, T: Scale>(y: &mut [f32], x: View<'_>, weight: Pa
             let outputs = index * piece..outer.min((index + 1) * piece);
             SCRATCH.with_borrow_mut(|(expanded, scratch)| {
                 if x.rows == 1 {
-                    for row in outputs {
-                        let sum = expand::dot::<R, T>(weight, row, ordered, scratch);
-                        // SAFETY: the output is in the buffer, and of no other piece.
-                        unsafe { *output.at(0, row).to += sum };
+                    for first in outputs.clone().step_by(TOGETHER) {
+                        let count = TOGETHER.min(outputs.end - first);
+                        let sums = expand::products::<R, T>(weight, first, count, ordered, scratch);
+                        for (row, sum) in sums.iter().enumerate().take(count) {
+                            // SAFETY: the output is in the buffer, and of no other piece.
+                            unsafe { *output.at(0, first + row).to += sum };
+                        }
                     }
                     return;
                 }
@@ -152,5 +156,110 @@ unsafe fn tile<V: Lanes<LANES>, const LANES: usize, const O: usize, const R: usi
             }
         }
         O
+    }
+}
+
+/// The sum of all lanes, by halves.
+#[inline(always)]
+unsafe fn added<V: Lanes<LANES>, const LANES: usize>(sum: V) -> f32 {
+    let mut lanes = [0f32; LANES];
+    // SAFETY: the promise of `dots`.
+    unsafe { sum.store(lanes.as_mut_ptr()) };
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// The products of [`TOGETHER`] rows of codes with one of `x`: what [`dots`] makes of their values, which exist in
+/// registers only. Values are rounded to `R`.
+///
+/// # Safety
+/// As [`Lanes`] says; there are as many codes, scales, biases and numbers, and room for the sums.
+#[inline(always)]
+pub(super) unsafe fn products<V: Lanes<LANES>, const LANES: usize, R: Scale>(
+    codes: Rows<u8>,
+    groups: Groups,
+    x: *const f32,
+    sums: *mut f32,
+) {
+    // SAFETY: the caller's promise; groups are several registers.
+    unsafe {
+        let starts = codes.starts::<TOGETHER>();
+        let mut totals = [V::zero(); TOGETHER];
+        for group in 0..groups.count {
+            let mut scales = [[V::zero(); 2]; TOGETHER];
+            for (row, scale) in scales.iter_mut().enumerate() {
+                let at = row.min(codes.count - 1) * groups.stride + group;
+                *scale = [V::splat(groups.scales.add(at)), V::splat(groups.biases.add(at))];
+                V::prefetch(starts[row].wrapping_add(group * groups.size + AHEAD));
+            }
+            for at in (group * groups.size..(group + 1) * groups.size).step_by(LANES) {
+                let x = V::load(x.add(at));
+                for (row, total) in totals.iter_mut().enumerate() {
+                    let [scale, bias] = scales[row];
+                    let codes = V::load_bytes(starts[row].add(at));
+                    *total = total.mul_add(x, expand::value::<V, LANES, R>(codes, scale, bias));
+                }
+            }
+        }
+        for (row, total) in totals.iter().enumerate() {
+            *sums.add(row) = added::<V, LANES>(*total);
+        }
+    }
+}
+
+/// As [`products`] for two codes in a byte, whose values are looked up; `x` is in the order of [`Row::AsPacked`].
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(super) unsafe fn products_of_pairs<V: Lanes<LANES>, const LANES: usize, R: Scale>(
+    codes: Rows<u8>,
+    groups: Groups,
+    x: *const f32,
+    sums: *mut f32,
+) {
+    // SAFETY: the caller's promise; groups are several times [`PAIRED`].
+    unsafe {
+        let starts = codes.starts::<TOGETHER>();
+        let mut totals = [V::zero(); TOGETHER];
+        for group in 0..groups.count {
+            let table = |row: usize| {
+                let at = row.min(codes.count - 1) * groups.stride + group;
+                (groups.scales.add(at), groups.biases.add(at))
+            };
+            let first_table = table(0);
+            let mut tables = [expand::table::<V, LANES, R>(first_table.0, first_table.1); TOGETHER];
+            for (row, to) in tables.iter_mut().enumerate().skip(1) {
+                let (scale, bias) = table(row);
+                *to = expand::table::<V, LANES, R>(scale, bias);
+            }
+            for start in starts {
+                V::prefetch(start.wrapping_add(group * groups.size / 2 + AHEAD));
+            }
+            for first in (group * groups.size..(group + 1) * groups.size).step_by(PAIRED) {
+                for (row, total) in totals.iter_mut().enumerate() {
+                    let mut high = [V::zero(); PAIRED / 2];
+                    for (part, high) in high.iter_mut().enumerate().take(PAIRED / 2 / LANES) {
+                        let at = part * LANES;
+                        let [low, upper] = V::look_up(tables[row], starts[row].add(first / 2 + at));
+                        *total = total.mul_add(V::load(x.add(first + at)), low);
+                        *high = upper;
+                    }
+                    for (part, high) in high.iter().enumerate().take(PAIRED / 2 / LANES) {
+                        let x = V::load(x.add(first + PAIRED / 2 + part * LANES));
+                        *total = total.mul_add(x, *high);
+                    }
+                }
+            }
+        }
+        for (row, total) in totals.iter().enumerate() {
+            *sums.add(row) = added::<V, LANES>(*total);
+        }
     }
 }

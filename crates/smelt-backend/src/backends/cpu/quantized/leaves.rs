@@ -111,7 +111,7 @@ at_level! {
     ///
     /// # Safety
     /// As there.
-    fn affine<R>(codes: *const u8, groups: Groups, x: *const f32, to: *mut f32) = expand::affine
+    fn affine<R>(codes: *const u8, groups: Groups, to: *mut f32) = expand::affine
 }
 
 at_level! {
@@ -119,7 +119,7 @@ at_level! {
     ///
     /// # Safety
     /// As there.
-    fn affine_of_pairs<R>(codes: *const u8, groups: Groups, x: *const f32, to: *mut f32) = expand::affine_of_pairs
+    fn affine_of_pairs<R>(codes: *const u8, groups: Groups, to: *mut f32) = expand::affine_of_pairs
 }
 
 at_level! {
@@ -136,4 +136,20 @@ at_level! {
     /// # Safety
     /// As there.
     fn widen<T>(from: *const T, count: usize, to: *mut f32) = scales::widen
+}
+
+at_level! {
+    /// As [`dots::products`].
+    ///
+    /// # Safety
+    /// As there.
+    fn products<R>(codes: Rows<u8>, groups: Groups, x: *const f32, sums: *mut f32) = dots::products
+}
+
+at_level! {
+    /// As [`dots::products_of_pairs`].
+    ///
+    /// # Safety
+    /// As there.
+    fn products_of_pairs<R>(codes: Rows<u8>, groups: Groups, x: *const f32, sums: *mut f32) = dots::products_of_pairs
 }

@@ -180,6 +180,9 @@ fn of_model(error: &ModelError) -> Option<String> {
 
 fn of_training(error: &TrainError) -> Option<String> {
     let hint = match error {
+        TrainError::Conflict { key, .. } if key == "quantization" => {
+            "continue with the `--q-bits` and `--q-group-size` that it was started with, or start anew with another `--output`".to_owned()
+        }
         TrainError::Conflict { key, saved, .. } if !saved.starts_with('{') => {
             format!("continue with `{key}` {saved}, or start anew with another `--output`")
         }

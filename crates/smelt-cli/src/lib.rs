@@ -27,6 +27,7 @@ mod output;
 mod profile;
 mod progress;
 mod quantity;
+mod quantize;
 mod quickstart;
 mod resolve;
 mod run_data;

@@ -8,8 +8,9 @@ use smelt_backend::{BackendError, Name, Precision, Reason, in_build, memory};
 use smelt_convert::gguf::is_gguf;
 use smelt_model::ModelConfig;
 use smelt_model::estimate::{
-    AdapterShape, Kernels, OptimizerShape, TrainingEstimate, TrainingShape, training,
+    AdapterShape, Kernels, OptimizerShape, TrainingEstimate, TrainingShape, parameters, training,
 };
+use smelt_model::quantization::QuantizationRules;
 use smelt_train::OptimizerKind;
 
 use crate::config::RunConfig;
@@ -23,6 +24,8 @@ const SUGGESTED_RANK: usize = 16;
 /// Moments in a byte each, with a scale for each block of 256; the update is computed in host memory.
 const ADAMW_8BIT: OptimizerShape =
     OptimizerShape { bytes_per_parameter: 2.0 + 8.0 / 256.0, update_copies: 2 };
+/// Bytes of a number in 32 bits.
+const F32_BYTES: u64 = 4;
 /// Shortest sequences that are suggested.
 const SHORTEST: usize = 32;
 
@@ -50,7 +53,10 @@ impl MemoryPlan {
             chunk_tokens: CrossEntropyOptions::default().chunk_tokens,
             gradient_checkpointing: config.train.gradient_checkpointing,
             adapter: adapter.map(|adapter| AdapterShape::of(model, &adapter)).transpose()?,
-            weights_bytes: base.and_then(|base| held_bytes(base, backend)),
+            weights_bytes: base.and_then(|base| match config.quantization_rules() {
+                Some(rules) if model.quantization.is_none() => quantized_bytes(model, base, &rules, backend),
+                _ => held_bytes(base, backend),
+            }),
             half_precision: config.train.precision != Precision::F32,
             optimizer: optimizer(config),
             kernels: if computes_on_cpu(backend) { Kernels::Fused } else { Kernels::Composed },
@@ -215,10 +221,27 @@ fn optimizer(config: &RunConfig) -> OptimizerShape {
     OptimizerShape { bytes_per_parameter: optimizer.bytes_per_parameter + average, ..optimizer }
 }
 
-/// Bytes of the weights in `model` as a backend that computes in system memory holds them: those of its files.
+/// Bytes of the weights of `model`, which lie in `folder` in floats, once `rules` have quantized them.
+fn quantized_bytes(
+    model: &ModelConfig,
+    folder: &Path,
+    rules: &QuantizationRules,
+    backend: Option<&str>,
+) -> Option<u64> {
+    let plan = rules.plan(model).ok()?;
+    // What is not packed, and scales, keep the width of the files where the backend can.
+    let parameters = parameters(&model.decoder).total.max(1);
+    let stored =
+        held_bytes(folder, backend).map_or(F32_BYTES, |bytes| bytes.div_ceil(parameters).min(F32_BYTES));
+    Some(plan.quantization.weights_bytes(model, stored))
+}
+
+/// Bytes of the weights in `model`: those of its files on a backend that computes in system memory; on others those
+/// that are packed there, and `None` for a model in floats, which is in f32.
 pub fn held_bytes(model: &Path, backend: Option<&str>) -> Option<u64> {
     if !computes_on_cpu(backend) {
-        return None;
+        let config = ModelConfig::from_folder(&model_folder(model).ok()?).ok()?;
+        return Some(config.quantization.as_ref()?.weights_bytes(&config, F32_BYTES));
     }
     let model = model_folder(model).ok()?;
     if is_gguf(&model) {

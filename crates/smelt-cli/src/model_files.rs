@@ -5,6 +5,7 @@ use std::path::Path;
 use smelt_backend::Kernels;
 use smelt_convert::Source;
 use smelt_convert::gguf::{GgufModel, is_gguf};
+use smelt_model::quantization::QuantizationRules;
 use smelt_model::weights::{Checkpoint, LoadOptions, load_weights, load_with};
 use smelt_model::{Decoder, ModelConfig};
 use smelt_text::{ChatTemplate, TOKENIZER_FILE, Tokenizer};
@@ -48,6 +49,19 @@ pub fn load<B: Kernels>(
         return Ok((source.config, model));
     }
     Ok(load_with(path, options, device)?)
+}
+
+/// The model on `device` with its matrices quantized as `rules` say while they are read, and the configuration of the
+/// result; one that is quantized already stays as it is.
+///
+/// # Errors
+/// As [`load`]; for rules that fit no module, and weights that cannot be quantized.
+pub fn load_quantized<B: Kernels>(
+    path: &Path,
+    rules: &QuantizationRules,
+    device: &B::Device,
+) -> Result<(ModelConfig, Decoder<B>), CliError> {
+    Ok(smelt_model::load_quantized(&config(path)?, &checkpoint(path)?, rules, device)?)
 }
 
 /// Its tokenizer.

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use smelt_backend::Kernels;
 use smelt_model::adapter::ADAPTER_CONFIG_FILE;
+use smelt_model::quantization::QuantizationRules;
 use smelt_model::weights::LoadOptions;
-use smelt_model::{Adapter, CONFIG_FILE, Decoder, ModelConfig};
+use smelt_model::{Adapter, CONFIG_FILE, Decoder, ModelConfig, Quantization};
 use smelt_text::TOKENIZER_FILE;
+use smelt_train::TrainerState;
 
 use crate::error::CliError;
 use crate::folders::model_folder;
@@ -54,12 +56,24 @@ impl ModelSource {
         own.unwrap_or(&self.base)
     }
 
+    /// What the base becomes while it is loaded: what it was when the adapter was trained on it.
+    fn quantization(&self) -> Result<Option<QuantizationRules>, CliError> {
+        let checkpoint = self.adapter.as_deref().filter(|folder| TrainerState::is_in(folder));
+        let state = checkpoint.map(TrainerState::read).transpose()?;
+        let Some(section) = state.and_then(|state| state.quantization) else { return Ok(None) };
+        Ok(Quantization::from_json(section)?
+            .map(|quantization| QuantizationRules::uniform(quantization.default)))
+    }
+
     /// The model for inference.
     ///
     /// # Errors
     /// [`CliError::Model`].
     pub fn load<B: Kernels>(&self, device: &B::Device) -> Result<(ModelConfig, Decoder<B>), CliError> {
-        let (config, model) = model_files::load::<B>(&self.base, LoadOptions::default(), device)?;
+        let (config, model) = match self.quantization()? {
+            Some(rules) => model_files::load_quantized::<B>(&self.base, &rules, device)?,
+            None => model_files::load::<B>(&self.base, LoadOptions::default(), device)?,
+        };
         let Some(folder) = &self.adapter else { return Ok((config, model)) };
         let adapter = Adapter::open(folder, &config.family.names)?;
         let model = model.with_adapter(&config, &adapter)?;

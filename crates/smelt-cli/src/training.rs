@@ -10,13 +10,13 @@ use smelt_backend::{Job, Kernels, Selection, dispatch, memory};
 use smelt_data::{InstructionReport, PrepareProgress};
 use smelt_model::estimate::parameters;
 use smelt_model::weights::{HeldIn, LoadOptions};
-use smelt_model::{AdapterConfig, Decoder, ModelConfig};
+use smelt_model::{AdapterConfig, Decoder, ModelConfig, ModelError};
 use smelt_train::{
     Base, Best, Checkpoints, Data, Evaluation, MetricsLog, Observer, Outcome, Sample, SkippedStep,
     StepReport, TrainConfig, Trainer, TrainerState,
 };
 
-use crate::config::{Method, RunConfig, check_context};
+use crate::config::{Method, QuantizationSection, RunConfig, check_context};
 use crate::context::select_to_train;
 use crate::dataset::{find_data, prepare_data};
 use crate::error::CliError;
@@ -140,6 +140,7 @@ pub fn train(
     }
     let mut model = requested_model(config, checkpoint.as_deref())?;
     check_context(config, model.decoder.context_length())?;
+    check_quantization(config, &model)?;
     let (plan, selection) = fitting_backend(config, &model)?;
     // Nothing is lost yet: the callback's answer counts from the preparation of the data on.
     let _ = on_event(TrainEvent::Selected(&selection));
@@ -265,6 +266,29 @@ fn already_finished(
     }))
 }
 
+/// A model that is quantized already stays so: it is not trained itself, and another format than its own cannot be asked
+/// for.
+fn check_quantization(config: &RunConfig, model: &ModelConfig) -> Result<(), CliError> {
+    let Some(own) = model.quantization.as_ref().map(|quantization| quantization.default) else {
+        return Ok(());
+    };
+    if config.train.method == Method::Full {
+        let folder = config.model.path.clone().unwrap_or_default();
+        return Err(CliError::Model(ModelError::Packed { folder }));
+    }
+    let QuantizationSection { bits, group_size } = config.quantization;
+    let same = bits.is_none_or(|bits| bits == u64::from(own.bits()))
+        && group_size.is_none_or(|size| size == own.group_size() as u64);
+    if same {
+        return Ok(());
+    }
+    let (bits, group_size) = (own.bits(), own.group_size());
+    Err(CliError::Usage {
+        message: format!("the model is quantized already: {bits} bits in groups of {group_size}"),
+        hint: "leave out `--q-bits` and `--q-group-size`, or give the model that it was made from".to_owned(),
+    })
+}
+
 /// The model of the config, before the tokenizer has its say on the vocabulary.
 fn requested_model(config: &RunConfig, checkpoint: Option<&Path>) -> Result<ModelConfig, CliError> {
     let Some(path) = &config.model.path else { return Ok(config.model.model_config()?) };
@@ -344,7 +368,7 @@ impl TrainJob<'_> {
         })
     }
 
-    /// The base keeps the dtype of its file.
+    /// The base keeps the dtype of its file, or is quantized while it is read.
     fn adapter_trainer<B: Kernels>(
         &self,
         adapter: &AdapterConfig,
@@ -352,7 +376,10 @@ impl TrainJob<'_> {
         device: B::Device,
     ) -> Result<Trainer<B>, CliError> {
         let path = self.config.model.path.as_deref().expect("a check demands the model that is adapted");
-        let (config, model) = model_files::load::<B>(path, LoadOptions::default(), &device)?;
+        let (config, model) = match self.config.quantization_rules() {
+            Some(rules) => model_files::load_quantized::<B>(path, &rules, &device)?,
+            None => model_files::load::<B>(path, LoadOptions::default(), &device)?,
+        };
         let base = Base { config, model, fingerprint: model_files::checkpoint(path)?.fingerprint()? };
         let data = &self.batches.fingerprint;
         Ok(match &self.checkpoint {

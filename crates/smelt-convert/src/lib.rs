@@ -10,9 +10,11 @@ pub mod folder;
 pub mod gguf;
 pub mod onnx;
 mod output;
+mod quantize;
 mod source;
 
 pub use companions::Companions;
 pub use error::{ConvertError, Damage};
 pub use output::{Progress, check_output};
+pub use quantize::write_quantized;
 pub use source::{Parameter, Source};

@@ -38,4 +38,4 @@ pub use init::Distribution;
 pub use parameters::{ParameterInfo, ParameterMapper, ParameterVisitor, Role};
 pub use quantization::Quantization;
 pub use rotary::{RopeLengths, RopeScaling, RotaryConfig, Yarn};
-pub use weights::{NameMap, load, load_for_training, save};
+pub use weights::{NameMap, load, load_for_training, load_quantized, save};

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use smelt_backend::Kernels;
 use smelt_model::weights::{SaveOptions, TensorFileWriter, UnwrittenFiles, model_files, write_atomic};
-use smelt_model::{Adapter, AdapterConfig, Decoder, ModelConfig, adapter_files};
+use smelt_model::{Adapter, AdapterConfig, Decoder, ModelConfig, Quantization, adapter_files};
 
 use crate::optimizer::Optimizer;
 use crate::{Best, Progress, TrainConfig, TrainError, Trainer};
@@ -49,6 +49,9 @@ pub struct TrainerState {
     /// Fingerprint of the weights below a trained adapter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
+    /// How those weights are quantized, as `config.json` says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Value>,
 }
 
 /// What an adapter is trained on.
@@ -227,6 +230,11 @@ fn copy_into(file: &Path, folder: &Path) -> Result<(), TrainError> {
 }
 
 impl TrainerState {
+    /// `folder` is a checkpoint of a run.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(STATE_FILE).is_file()
+    }
+
     /// Reads the state in a checkpoint folder.
     ///
     /// # Errors
@@ -257,6 +265,7 @@ impl<B: Kernels> Trainer<B> {
                 data: data.to_owned(),
                 config: self.config.clone(),
                 base: self.base.clone(),
+                quantization: quantization(&self.model_config).filter(|_| self.adapter.is_some()),
             },
         })
     }
@@ -307,6 +316,11 @@ impl<B: Kernels> Trainer<B> {
             let saved = state.base.unwrap_or_default();
             return Err(conflict(checkpoint, "model.path", saved, base.fingerprint));
         }
+        let (saved, now) = (&state.quantization, quantization(&base.config));
+        if *saved != now {
+            let told = |section: &Option<Value>| section.as_ref().map_or("none".to_owned(), Value::to_string);
+            return Err(conflict(checkpoint, "quantization", told(saved), told(&now)));
+        }
         let saved = Adapter::open(checkpoint, &base.config.family.names)?;
         // What was asked for, written out for this model.
         let (model, adapter) = base.model.with_new_adapter(&base.config, adapter, config.seed)?;
@@ -353,6 +367,11 @@ fn check(checkpoint: &Path, config: &TrainConfig, data: &str) -> Result<TrainerS
         return Err(conflict(checkpoint, "data", state.data, data.to_owned()));
     }
     Ok(state)
+}
+
+/// How the model of `config` is quantized.
+fn quantization(config: &ModelConfig) -> Option<Value> {
+    config.quantization.as_ref().map(Quantization::to_json)
 }
 
 fn conflict(checkpoint: &Path, key: &str, saved: String, now: String) -> TrainError {

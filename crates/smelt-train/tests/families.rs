@@ -1,17 +1,21 @@
-//! Every family learns one batch by heart, on every backend of the build.
+//! Every family learns one batch by heart, and takes adapters on quantized weights, on every backend of the build.
 
 use serde_json::{Value, json};
 use smelt_backend::Kernels;
+use smelt_backend::kernels::QuantizationFormat;
 use smelt_data::TokenBatch;
 use smelt_model::family::{FAMILIES, Family};
-use smelt_model::{Decoder, ModelConfig};
+use smelt_model::quantization::QuantizationRules;
+use smelt_model::weights::Checkpoint;
+use smelt_model::{AdapterConfig, Decoder, ModelConfig, load_quantized, save};
 use smelt_testkit::backend_test;
-use smelt_train::{LrSchedule, TrainConfig, Trainer};
+use smelt_train::{Base, LrSchedule, TrainConfig, Trainer};
 
 const VOCABULARY: u32 = 64;
 const STEPS: u64 = 40;
 
 backend_test!(every_family_learns_a_batch_by_heart, overfit);
+backend_test!(adapters_on_packed_weights_learn_as_on_their_values, qlora);
 
 /// Nano models with the options of a family turned on, so that each has its gradient.
 fn config(family: &Family) -> ModelConfig {
@@ -83,5 +87,59 @@ fn overfit<B: Kernels>(device: &B::Device) {
             family.model_type
         );
         assert!(last < 0.2 * first, "{}: from {first} to {last}", family.model_type);
+    }
+}
+
+/// Losses of an adapter that is trained on `model`.
+fn adapted<B: Kernels>(
+    model_config: &ModelConfig,
+    model: Decoder<B>,
+    gradient_checkpointing: bool,
+    device: &B::Device,
+) -> (Vec<f64>, Trainer<B>) {
+    let adapter = AdapterConfig { r: 4, ..AdapterConfig::default() };
+    let settings = TrainConfig {
+        batch_size: 2,
+        seq_length: 16,
+        max_steps: STEPS,
+        warmup_steps: 2,
+        learning_rate: 1e-2,
+        lr_schedule: LrSchedule::Constant,
+        gradient_checkpointing,
+        ..TrainConfig::default()
+    };
+    let base = Base { config: model_config.clone(), model, fingerprint: String::new() };
+    let mut trainer = Trainer::with_new_adapter(settings, base, &adapter, device.clone()).expect("it fits");
+    let losses = (0..12).map(|_| trainer.step(&[batch()]).expect("a step").loss).collect();
+    (losses, trainer)
+}
+
+fn qlora<B: Kernels>(device: &B::Device) {
+    for family in FAMILIES {
+        let name = family.model_type;
+        let dense = config(family);
+        let folder = tempfile::tempdir().expect("a folder");
+        save(&dense, &Decoder::<B>::init(&dense, 1, device), folder.path()).expect("a model");
+        let rules = QuantizationRules::uniform(QuantizationFormat::new(4, 32).expect("a format"));
+        let (quantized, model) = {
+            let checkpoint = Checkpoint::open(folder.path()).expect("weights");
+            load_quantized::<B>(&dense, &checkpoint, &rules, device).expect("a model")
+        };
+        let values = {
+            let mut model = model.clone();
+            model.unpack();
+            model
+        };
+        let packed_bytes = model.size_bytes();
+        assert!(packed_bytes < values.size_bytes() / 2, "{name}: {packed_bytes} bytes");
+        let (expected, _) = adapted(&quantized.dequantized(), values, false, device);
+        assert!(expected[11] < expected[0] - 0.1, "{name}: {expected:?}");
+        for gradient_checkpointing in [false, true] {
+            let (found, trainer) = adapted(&quantized, model.clone(), gradient_checkpointing, device);
+            let apart = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(apart < 1e-4, "{name}: losses differ by {apart:e}");
+            let adapter = trainer.trained_parameters().iter().map(|info| 4 * info.elements()).sum::<usize>();
+            assert_eq!(trainer.model().size_bytes(), packed_bytes + adapter, "{name}: the base stays packed");
+        }
     }
 }

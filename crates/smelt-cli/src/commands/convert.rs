@@ -17,6 +17,7 @@ use crate::quantity::ByteSize;
 
 const EXAMPLES: &str = "\
 Examples:
+  smelt convert --model ~/models/llama --to mlx --quantize q4_bit --output models/llama-4bit
   smelt convert --model ~/models/llama --to gguf --quantize q8_0 --output llama-q8_0.gguf
   smelt convert --model llama-q4_k_m.gguf --to hf --dtype bf16 --output models/llama
   smelt convert --model ~/models/old --to hf --max-shard-size 5GB --output models/new
@@ -42,9 +43,13 @@ pub struct ConvertArgs {
     /// How weights are stored [default: as they are]
     #[arg(long, value_enum)]
     pub dtype: Option<Dtype>,
-    /// Types of few bits for GGUF: q8_0, q5_1, q5_0, q4_1 or q4_0
-    #[arg(long, value_name = "TYPE")]
+    /// Few bits: q4_bit, q8_bit (also q2_bit, q3_bit, q5_bit, q6_bit) or a YAML file of rules for MLX; q8_0, q5_1, q5_0,
+    /// q4_1 or q4_0 for GGUF
+    #[arg(long, value_name = "TYPE|FILE")]
     pub quantize: Option<String>,
+    /// For MLX, weights that share a scale: 32, 64 or 128 [default: 64]
+    #[arg(long, value_name = "N", requires = "quantize")]
+    pub group_size: Option<u64>,
     /// Weights beyond this go into several files
     #[arg(long, value_name = "SIZE", default_value = "50GB")]
     pub max_shard_size: ByteSize,

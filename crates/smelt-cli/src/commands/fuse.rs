@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use smelt_backend::{Job, Kernels, dispatch, int_tensor, to_host};
 use smelt_data::hub::RepoKind;
+use smelt_model::adapter::RoundingError;
 use smelt_model::weights::GENERATION_CONFIG_FILE;
 use smelt_model::{CONFIG_FILE, Decoder, ForwardInput, ModelConfig, save};
 
@@ -20,7 +21,8 @@ use crate::model_source::ModelSource;
 const EXAMPLES: &str = "\
 Examples:
   smelt fuse --model runs/lora --output models/mine
-  smelt fuse --model ~/models/llama --adapter ~/adapters/bash --output models/llama-bash";
+  smelt fuse --model ~/models/llama --adapter ~/adapters/bash --output models/llama-bash
+  smelt fuse --model runs/qlora --dequantize --output models/mine-f32";
 
 /// Tokens of the text on which the fused model is held against base and adapter.
 const COMPARED_TOKENS: usize = 32;
@@ -38,6 +40,9 @@ pub struct FuseArgs {
     /// Folder to write the model to
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
+    /// Of a quantized model, write all weights in f32 instead of quantizing those that changed again
+    #[arg(long)]
+    pub dequantize: bool,
 }
 
 /// What `--json` prints.
@@ -46,6 +51,19 @@ struct Fused<'a> {
     output: &'a Path,
     #[serde(flatten)]
     compared: Compared,
+    /// What quantizing the sums again cost, where it was done.
+    requantized: Option<Requantized>,
+}
+
+/// How far the weights that changed were rounded.
+#[derive(Debug, Clone, Serialize)]
+struct Requantized {
+    modules: usize,
+    /// Root mean square of a module's error, over that of its weights: the mean over the modules.
+    mean_error: f64,
+    /// The same of the worst module.
+    largest_error: f64,
+    worst_module: String,
 }
 
 /// The fused model beside base and adapter.
@@ -73,9 +91,18 @@ pub fn run(args: &FuseArgs, context: &Context) -> Result<(), CliError> {
         });
     }
     let selection = context.select(&BackendSection::default(), None)?;
-    let compared = dispatch(selection.name, FuseJob { source: &source, output: &args.output })?;
+    let job = FuseJob { source: &source, output: &args.output, dequantize: args.dequantize };
+    let (compared, requantized) = dispatch(selection.name, job)?;
     copy_tokenizer(source.tokenizer_folder(), &args.output)?;
-    context.output.record(&Fused { output: &args.output, compared })?;
+    context.output.record(&Fused { output: &args.output, compared, requantized: requantized.clone() })?;
+    if let Some(Requantized { modules, mean_error, largest_error, worst_module }) = requantized {
+        context.output.line(&format!(
+            "quantized {modules} modules again, which moved their weights by {:.2} % (root mean square; at most {:.2} % \
+             in {worst_module}); `--dequantize` would keep them as they are",
+            100.0 * mean_error,
+            100.0 * largest_error
+        ))?;
+    }
     let Compared { largest_difference, top_1_agreement } = compared;
     context.output.line(&format!(
         "wrote {}; logits differ from those of base and adapter by at most {largest_difference:.1e}, the likeliest \
@@ -88,15 +115,23 @@ pub fn run(args: &FuseArgs, context: &Context) -> Result<(), CliError> {
 struct FuseJob<'a> {
     source: &'a ModelSource,
     output: &'a Path,
+    dequantize: bool,
 }
 
 impl Job for FuseJob<'_> {
-    type Output = Result<Compared, CliError>;
+    type Output = Result<(Compared, Option<Requantized>), CliError>;
 
     fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
         let (mut config, mut model) = self.source.load::<B>(&device)?;
         let adapted = logits(&model, &config, &device);
-        model.merge_adapter();
+        let mut requantized = None;
+        if config.quantization.is_some() && !self.dequantize {
+            requantized = requantized_of(&model.merge_adapter_packed(&config)?);
+        } else {
+            model.merge_adapter();
+            model.unpack();
+            config = config.dequantized();
+        }
         if model.lm_head.is_some() && config.decoder.tie_word_embeddings {
             config.raw.insert("tie_word_embeddings".to_owned(), false.into());
         }
@@ -108,8 +143,19 @@ impl Job for FuseJob<'_> {
             fs::copy(&generation, self.output.join(GENERATION_CONFIG_FILE)).map_err(failed)?;
         }
         save(&config, &model, self.output)?;
-        Ok(compare(&logits(&model, &config, &device), &adapted, config.decoder.vocab_size))
+        let compared = compare(&logits(&model, &config, &device), &adapted, config.decoder.vocab_size);
+        Ok((compared, requantized))
     }
+}
+
+fn requantized_of(errors: &[RoundingError]) -> Option<Requantized> {
+    let worst = errors.iter().max_by(|a, b| a.relative.total_cmp(&b.relative))?;
+    Some(Requantized {
+        modules: errors.len(),
+        mean_error: errors.iter().map(|error| error.relative).sum::<f64>() / errors.len() as f64,
+        largest_error: worst.relative,
+        worst_module: worst.module.clone(),
+    })
 }
 
 /// Logits of a text without sense.

@@ -28,6 +28,7 @@ Examples:
   smelt train --data ~/scripts --output runs/mine    your own text, the quick start's model
   smelt train --config configs/tiny.yaml --data ~/scripts --set train.weight_decay=0
   smelt train --model gpt2 --data ~/scripts --learning-rate 5e-5
+  smelt train --model ~/models/llama --data chats --method qlora --q-bits 4    an adapter on a model in 4 bits
   smelt train --model qwen --data chats --mask-prompt    chats/train.jsonl: conversations to learn the answers of";
 
 /// Arguments of `smelt train`.
@@ -100,6 +101,12 @@ pub struct TrainSettings {
     /// Rank of the adapter
     #[arg(long, value_name = "N")]
     pub lora_rank: Option<usize>,
+    /// With `qlora`, bits of a weight of the model below the adapter [default: 4]
+    #[arg(long, value_name = "N")]
+    pub q_bits: Option<u64>,
+    /// With `qlora`, weights that share a scale [default: 64]
+    #[arg(long, value_name = "N")]
+    pub q_group_size: Option<u64>,
     /// Scale of the adapter, over its rank [default: twice the rank]
     #[arg(long, value_name = "X")]
     pub lora_alpha: Option<f64>,
@@ -228,7 +235,7 @@ impl TrainSettings {
 
     /// The flags that were given, as keys of the config.
     pub fn given(&self) -> Vec<FlagSetting> {
-        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 24] = [
+        let rows: [(&'static str, &'static str, &'static str, Option<Value>); 26] = [
             ("--method", "train", "method", self.method.map(json)),
             ("--batch-size", "train", "batch_size", self.batch_size.map(json)),
             ("--seq-length", "train", "seq_length", self.seq_length.map(json)),
@@ -244,6 +251,8 @@ impl TrainSettings {
                 self.gradient_accumulation.map(json),
             ),
             ("--lora-rank", "adapter", "r", self.lora_rank.map(json)),
+            ("--q-bits", "quantization", "bits", self.q_bits.map(json)),
+            ("--q-group-size", "quantization", "group_size", self.q_group_size.map(json)),
             ("--lora-alpha", "adapter", "lora_alpha", self.lora_alpha.map(json)),
             ("--lora-dropout", "adapter", "lora_dropout", self.lora_dropout.map(json)),
             ("--target-modules", "adapter", "target_modules", self.target_modules()),

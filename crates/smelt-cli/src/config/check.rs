@@ -6,11 +6,12 @@
 use std::fmt::Display;
 
 use smelt_backend::Name;
+use smelt_backend::kernels::{QuantizationError, QuantizationFormat};
 use smelt_train::{LrSchedule, TrainConfig};
 
 use super::error::{BadValue, ConfigError};
 use super::model;
-use super::sections::{Method, RunConfig};
+use super::sections::{Method, QuantizationSection, RunConfig};
 use super::settings::Settings;
 
 /// Smallest vocabulary of a byte-level tokenizer: every byte and one end-of-text token.
@@ -28,8 +29,8 @@ pub fn check(config: &RunConfig, settings: &Settings) -> Result<(), ConfigError>
     }
     checker.backend(config)?;
     checker.data(config)?;
-    checker.supported(config)?;
     checker.adapter(config)?;
+    checker.quantization(config)?;
     checker.train(config)?;
     checker.intervals(config)
 }
@@ -111,13 +112,30 @@ impl Checker<'_> {
         Err(self.fault("data", "val_split", data.val_split, expected, Some(nearest.to_owned())))
     }
 
-    fn supported(&self, config: &RunConfig) -> Result<(), ConfigError> {
-        let train = &config.train;
-        if train.method == Method::Qlora {
-            let expected = "`full`, `lora` or `dora`: quantized bases are not supported yet".to_owned();
-            return Err(self.fault("train", "method", "qlora", expected, Some("lora".to_owned())));
+    fn quantization(&self, config: &RunConfig) -> Result<(), ConfigError> {
+        let QuantizationSection { bits, group_size } = config.quantization;
+        let fault = |key: &str, found: u64, expected: &str, nearest: String| {
+            Err(self.fault("quantization", key, found, expected.to_owned(), Some(nearest)))
+        };
+        match config.quantization.format() {
+            Err(QuantizationError::Bits { found }) => {
+                let nearest =
+                    QuantizationFormat::BITS.into_iter().min_by_key(|bits| found.abs_diff((*bits).into()));
+                return fault("bits", found, "2, 3, 4, 5, 6 or 8", nearest.unwrap_or(4).to_string());
+            }
+            Err(QuantizationError::GroupSize { found }) => {
+                let sizes = QuantizationFormat::GROUP_SIZES.into_iter();
+                let nearest = sizes.min_by_key(|size| found.abs_diff(*size as u64));
+                return fault("group_size", found, "32, 64 or 128", nearest.unwrap_or(64).to_string());
+            }
+            _ => {}
         }
-        Ok(())
+        if config.train.method == Method::Qlora || (bits.is_none() && group_size.is_none()) {
+            return Ok(());
+        }
+        let found = format!("{:?}", config.train.method).to_lowercase();
+        let expected = "`qlora`, where `quantization` is given".to_owned();
+        Err(self.fault("train", "method", found, expected, Some("qlora".to_owned())))
     }
 
     fn adapter(&self, config: &RunConfig) -> Result<(), ConfigError> {
@@ -352,7 +370,9 @@ mod tests {
         assert_eq!(nearest("train: {ema_decay: 1}"), "0.99");
         assert_eq!(nearest("train: {early_stopping_patience: 0}"), "1");
         assert_eq!(nearest("train: {loss_scale_init: 0}"), "65536");
-        assert_eq!(nearest("train: {method: qlora}"), "lora");
+        assert_eq!(nearest("quantization: {bits: 7}"), "6");
+        assert_eq!(nearest("quantization: {group_size: 100}"), "128");
+        assert_eq!(nearest("quantization: {bits: 4}"), "qlora");
         assert_eq!(nearest_in_shape("n_layers: 2", "n_layers: 0"), "1");
         assert_eq!(nearest_in_shape("n_layers: 2", "n_layers: 2, dropout: -0.1"), "0");
         assert_eq!(nearest_in_shape("n_layers: 2", "n_layers: 2, hidden_act: gelu_nev"), "gelu_new");

@@ -9,11 +9,13 @@ use serde::forward_to_deserialize_any;
 
 use super::model;
 use super::sections::{
-    AdapterSection, BackendSection, CheckpointSection, DataSection, LogSection, TrainSection,
+    AdapterSection, BackendSection, CheckpointSection, DataSection, LogSection, QuantizationSection,
+    TrainSection,
 };
 
 /// Sections in the order of a config file.
-pub const SECTIONS: [&str; 7] = ["backend", "model", "data", "train", "adapter", "checkpoint", "log"];
+pub const SECTIONS: [&str; 8] =
+    ["backend", "model", "data", "train", "adapter", "quantization", "checkpoint", "log"];
 
 /// Keys of `section` under all their names, or `None` where smelt has no such section.
 pub fn keys(section: &str) -> Option<Vec<&'static str>> {
@@ -23,6 +25,7 @@ pub fn keys(section: &str) -> Option<Vec<&'static str>> {
         "data" => field_names::<DataSection>().to_vec(),
         "train" => field_names::<TrainSection>().to_vec(),
         "adapter" => field_names::<AdapterSection>().to_vec(),
+        "quantization" => field_names::<QuantizationSection>().to_vec(),
         "checkpoint" => field_names::<CheckpointSection>().to_vec(),
         "log" => field_names::<LogSection>().to_vec(),
         _ => return None,

@@ -11,15 +11,15 @@ mod model;
 mod resolved;
 mod sections;
 mod settings;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use check::check_context;
 pub use error::{BadValue, ConfigError, Origin};
 pub use keys::{SECTIONS, keys};
 pub use model::ModelSection;
 pub use sections::{
-    AdapterSection, BackendSection, CheckpointSection, DataSection, LogSection, Method, RunConfig,
-    TrainSection,
+    AdapterSection, BackendSection, CheckpointSection, DataSection, LogSection, Method, QuantizationSection,
+    RunConfig, TrainSection,
 };
 pub use settings::Settings;
 
@@ -27,6 +27,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use smelt_model::AdapterConfig;
+use smelt_model::quantization::QuantizationRules;
 
 use crate::quickstart;
 
@@ -76,6 +77,12 @@ impl RunConfig {
             use_dora,
             ..AdapterConfig::default()
         })
+    }
+
+    /// What the model below an adapter becomes while it is loaded, if it is in floats.
+    pub fn quantization_rules(&self) -> Option<QuantizationRules> {
+        let format = (self.train.method == Method::Qlora).then(|| self.quantization.format().ok());
+        format.flatten().map(QuantizationRules::uniform)
     }
 
     /// The config as YAML that [`RunConfig::from_file`] reads back to the same.

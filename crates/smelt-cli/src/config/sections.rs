@@ -7,8 +7,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use smelt_backend::Precision;
+use smelt_backend::kernels::{QuantizationError, QuantizationFormat};
 use smelt_model::AdapterConfig;
 use smelt_model::adapter::{LayerIndices, ModuleNames};
+use smelt_model::quantization::GROUP_SIZE;
 use smelt_train::{DecayType, LrSchedule, MuonAdjustLrFn, NonFinitePolicy, OptimizerKind};
 
 use super::model::ModelSection;
@@ -27,6 +29,8 @@ pub struct RunConfig {
     pub train: TrainSection,
     /// What an adapter changes.
     pub adapter: AdapterSection,
+    /// How the model below an adapter is quantized.
+    pub quantization: QuantizationSection,
     /// What to keep.
     pub checkpoint: CheckpointSection,
     /// What to report.
@@ -263,6 +267,29 @@ impl Default for AdapterSection {
             modules_to_save: Vec::new(),
             use_rslora,
         }
+    }
+}
+
+/// Section `quantization`, of `qlora`: what a model in floats becomes while it is loaded. A model that is quantized
+/// already stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuantizationSection {
+    /// Bits of a weight: 2, 3, 4, 5, 6 or 8; 4 where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits: Option<u64>,
+    /// Weights that share a scale: 32, 64 or 128; 64 where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_size: Option<u64>,
+}
+
+impl QuantizationSection {
+    /// The format that is asked for.
+    ///
+    /// # Errors
+    /// [`QuantizationError`] if there is none of these numbers.
+    pub fn format(&self) -> Result<QuantizationFormat, QuantizationError> {
+        QuantizationFormat::new(self.bits.unwrap_or(4), self.group_size.unwrap_or(GROUP_SIZE))
     }
 }
 

@@ -170,6 +170,7 @@ impl Settings {
             data: self.section("data")?,
             train: self.section("train")?,
             adapter: self.section("adapter")?,
+            quantization: self.section("quantization")?,
             checkpoint: self.section("checkpoint")?,
             log: self.section("log")?,
         })

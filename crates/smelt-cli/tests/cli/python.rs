@@ -111,6 +111,33 @@ fn llama_cpp_computes_what_the_model_computes() {
     }
 }
 
+#[test]
+fn python_mlx_lm_opens_what_is_quantized() {
+    let Some(python) = python_with("import mlx.core, mlx_lm, safetensors, numpy") else {
+        return println!("skipped: no Python with mlx-lm");
+    };
+    let golden = repository().join("tests/golden");
+    let place = Place::new();
+    let mut said = String::new();
+    for (name, preset, group_size) in [
+        ("mlx_quant", "q4_bit", "64"),
+        ("llama_mha", "q8_bit", "32"),
+        ("gpt2_noprefix", "q3_bit", "32"),
+        ("mixtral", "q6_bit", "32"),
+        ("llama_bf16", "q4_bit", "32"),
+    ] {
+        let source = golden.join(name);
+        let (output, model) = (format!("{name}-quantized"), source.display().to_string());
+        let quantize = ["--quantize", preset, "--group-size", group_size];
+        place.done(
+            &[&["convert", "--model", &model, "--to", "mlx", "--output", &output, "--quiet"], &quantize[..]]
+                .concat(),
+        );
+        said += &opens(&python, "check_mlx_quantized.py", &[&place.path(&output), &source]);
+    }
+    println!("{said}");
+}
+
 /// A Python that can do the `imports`.
 pub fn python_with(imports: &str) -> Option<PathBuf> {
     let made = repository().join("target/check-python/bin/python");

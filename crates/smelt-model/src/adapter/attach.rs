@@ -4,12 +4,14 @@ use burn::module::Param;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use serde_json::Value;
-use smelt_backend::Kernels;
+use smelt_backend::kernels::QuantizedWeight;
+use smelt_backend::kernels::quantized::{dequantize, quantize};
+use smelt_backend::{Kernels, to_host};
 
 use super::config::{AdapterConfig, ModuleNames, bad};
 use super::folder::{Adapter, HostTensor};
 use super::rules::{Module, Rules};
-use crate::blocks::{Lora, LoraConfig};
+use crate::blocks::{Lora, LoraConfig, Matrix};
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::error::{Differences, MisShaped, ModelError};
@@ -63,9 +65,43 @@ impl<B: Kernels> Decoder<B> {
         Ok(self.map_parameters(names, &mut Fill { rules, adapter }))
     }
 
-    /// Makes the adapter part of the weights, which keep their dtypes.
+    /// Makes the adapter part of the weights, which keep their dtypes; those that were packed are in f32 then.
     pub fn merge_adapter(&mut self) {
         self.linears_mut().for_each(|(_, linear)| linear.merge());
+    }
+
+    /// Makes the adapter part of the weights, and packs those again that were packed, in the same formats. Returns how
+    /// far this rounds each of them, under its name in the files of mlx-lm.
+    ///
+    /// # Errors
+    /// [`ModelError::Quantization`] if a sum is too large for its scales.
+    pub fn merge_adapter_packed(&mut self, model: &ModelConfig) -> Result<Vec<RoundingError>, ModelError> {
+        let mut errors = Vec::new();
+        for (path, linear) in self.linears_mut() {
+            let packed = match (&linear.lora, &linear.weight) {
+                (Some(_), Matrix::Quantized(weight)) => Some((weight.format(), weight.dtype())),
+                _ => None,
+            };
+            linear.merge();
+            let Some((format, dtype)) = packed else { continue };
+            let (values, dims) = (to_host(linear.weight.values()), linear.weight.dims());
+            let name = model.family.names.mlx_module(&path);
+            let rounded = quantize(&values, dims, format, dtype).and_then(|bytes| {
+                let again = dequantize(&bytes, dims, format)?;
+                let weight = QuantizedWeight::from_bytes(bytes, dims, format, &linear.weight.device())?;
+                Ok((weight, relative_error(&again, &values)))
+            });
+            let (weight, relative) =
+                rounded.map_err(|source| ModelError::Quantization { name: name.clone(), source })?;
+            linear.weight = Matrix::Quantized(weight);
+            errors.push(RoundingError { module: name, relative });
+        }
+        Ok(errors)
+    }
+
+    /// Holds all weights in floats: packed ones in f32.
+    pub fn unpack(&mut self) {
+        self.matrices_mut().for_each(|(_, matrix)| matrix.unpack());
     }
 
     /// The model on the autodiff backend, with those parameters asking for a gradient that an adapter of `config`
@@ -127,6 +163,22 @@ impl<B: Kernels> Decoder<B> {
             }
         }
     }
+}
+
+/// How far rounding moved the weights of a module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoundingError {
+    /// Its name in the files of mlx-lm.
+    pub module: String,
+    /// Root mean square of the error, over that of the weights.
+    pub relative: f64,
+}
+
+fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
+    let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();
+    let differences = &mut found.iter().zip(expected).map(|(a, b)| f64::from(*a) - f64::from(*b));
+    let own = squares(&mut expected.iter().map(|value| f64::from(*value)));
+    (squares(differences) / own.max(f64::MIN_POSITIVE)).sqrt()
 }
 
 /// A pattern may match more than it is meant for.

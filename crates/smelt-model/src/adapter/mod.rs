@@ -11,6 +11,7 @@ mod mlx;
 mod rules;
 mod size;
 
+pub use attach::RoundingError;
 pub use config::{ADAPTER_CONFIG_FILE, AdapterBias, AdapterConfig, LayerIndices, ModuleNames};
 pub use folder::{ADAPTER_WEIGHTS_FILE, Adapter, adapter_files, save_adapter};
 pub use mlx::{MLX_WEIGHTS_FILE, save_mlx_adapter};

@@ -23,6 +23,14 @@ pub struct Quantization {
 }
 
 impl Quantization {
+    /// The section as [`Quantization::to_json`] writes it.
+    ///
+    /// # Errors
+    /// [`ModelError::BadValue`] and [`ModelError::MissingKey`] for what it never writes.
+    pub fn from_json(section: Value) -> Result<Option<Self>, ModelError> {
+        Self::of(&Map::from_iter([(KEYS[0].to_owned(), section)]))
+    }
+
     /// All packed modules in `format`.
     pub fn uniform(format: QuantizationFormat) -> Self {
         Self { default: format, modules: IndexMap::new() }
@@ -67,15 +75,20 @@ impl Quantization {
         matches!(self.modules.get(name), Some(Some(_)))
     }
 
-    /// Writes the section into a `config.json`, under both keys.
-    pub(crate) fn write(&self, raw: &mut Map<String, Value>) {
+    /// The section.
+    pub fn to_json(&self) -> Value {
         let mut section = object(self.default);
         section.insert("mode".to_owned(), AFFINE.into());
         for (name, format) in &self.modules {
             section.insert(name.clone(), format.map_or(false.into(), |format| object(format).into()));
         }
+        section.into()
+    }
+
+    /// Writes the section into a `config.json`, under both keys.
+    pub(crate) fn write(&self, raw: &mut Map<String, Value>) {
         for key in KEYS {
-            raw.insert(key.to_owned(), section.clone().into());
+            raw.insert(key.to_owned(), self.to_json());
         }
     }
 

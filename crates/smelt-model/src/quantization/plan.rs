@@ -78,9 +78,9 @@ impl QuantizationRules {
         let mut modules = IndexMap::new();
         for path in matrices.keys() {
             let (format, name) = (formats[path], config.family.names.mlx_module(&one_expert(path)));
-            // As mlx-lm, which tells by the tensors of a file what is not packed.
-            if let Some(format) = format.filter(|format| *format != default) {
-                modules.insert(name, Some(format));
+            // Where rows do not divide into groups, nobody expects codes.
+            if format != Some(default) && (format.is_some() || default.groups(matrices[path]).is_ok()) {
+                modules.insert(name, format);
             }
         }
         Ok(Quantization { default, modules })
@@ -100,16 +100,22 @@ impl QuantizationPlan {
         config.quantization = Some(self.quantization.clone());
         config
     }
+}
 
-    /// Bytes of the model's weights: packed ones, and the rest in `dense_bytes` each.
-    pub fn weights_bytes(&self, config: &ModelConfig, dense_bytes: u64, scale_bytes: u64) -> u64 {
+impl Quantization {
+    /// Bytes of the weights of a model of `config` that is quantized like this, with `dense_bytes` for each scale, each
+    /// bias and each value that is not packed.
+    pub fn weights_bytes(&self, config: &ModelConfig, dense_bytes: u64) -> u64 {
         let of = |info: &ParameterInfo| {
             let elements = info.elements() as u64;
-            let path = info.path.strip_suffix(".weight");
-            match path.and_then(|path| self.format_of(path)) {
+            let format = matrix(info).and_then(|(path, columns)| {
+                let format = self.format_of(&config.family.names.mlx_module(&one_expert(&path)))?;
+                format.groups(columns).is_ok().then_some(format)
+            });
+            match format {
                 Some(format) => {
-                    let scales = 2 * scale_bytes * elements / format.group_size() as u64;
-                    elements * u64::from(format.bits()) / 8 + scales
+                    let scales = elements / format.group_size() as u64;
+                    elements * u64::from(format.bits()) / 8 + 2 * dense_bytes * scales
                 }
                 None => elements * dense_bytes,
             }

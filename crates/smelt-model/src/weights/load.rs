@@ -6,17 +6,21 @@ use std::path::Path;
 use burn::module::Param;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use smelt_backend::kernels::QuantizedWeight;
+use smelt_backend::kernels::quantized::quantize;
 use smelt_backend::{Kernels, float_tensor, tensor_over};
 
 use super::check::{check, located};
 use super::checkpoint::Checkpoint;
 use super::packed::{PackedMatrix, packed_among, packed_matrices};
+use super::quantize::stored_matrix;
 use super::read_ahead::{HeldIn, NonFinite, ReadAhead, Source, Values};
 use crate::blocks::Matrix;
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::error::ModelError;
 use crate::parameters::{ParameterInfo, ParameterMapper};
+use crate::quantization::{QuantizationPlan, QuantizationRules};
 
 /// What a caller may choose about loading.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,6 +68,28 @@ pub fn load_with<B: Kernels>(
     Ok((config, model))
 }
 
+/// Builds the model of `config` with the weights of `checkpoint` on `device`, below an adapter or for inference, with its
+/// matrices quantized as `rules` say while they are read; the configuration is that of the result.
+///
+/// One matrix at a time exists in floats. A model that is quantized already stays as it is.
+///
+/// # Errors
+/// Those of [`load_weights`] and of [`QuantizationRules::plan`]; [`ModelError::Quantization`] for a matrix that cannot be
+/// quantized.
+pub fn load_quantized<B: Kernels>(
+    config: &ModelConfig,
+    checkpoint: &Checkpoint,
+    rules: &QuantizationRules,
+    device: &B::Device,
+) -> Result<(ModelConfig, Decoder<B>), ModelError> {
+    let plan = match config.quantization {
+        Some(_) => None,
+        None => Some(rules.plan(config)?),
+    };
+    let model = load_planned(config, checkpoint, plan.as_ref(), LoadOptions::default(), device)?;
+    Ok((plan.map_or_else(|| config.clone(), |plan| plan.applied_to(config)), model))
+}
+
 /// Builds the model of `config` with the weights of `checkpoint` on `device`.
 ///
 /// Several tensors are read at once; host memory peaks at 64 MiB or the largest tensor besides the model. A
@@ -79,6 +105,16 @@ pub fn load_weights<B: Kernels>(
     options: LoadOptions,
     device: &B::Device,
 ) -> Result<Decoder<B>, ModelError> {
+    load_planned(config, checkpoint, None, options, device)
+}
+
+fn load_planned<B: Kernels>(
+    config: &ModelConfig,
+    checkpoint: &Checkpoint,
+    plan: Option<&QuantizationPlan>,
+    options: LoadOptions,
+    device: &B::Device,
+) -> Result<Decoder<B>, ModelError> {
     let names = &config.family.names;
     let mut model = Decoder::<B>::structure(&config.decoder, device);
     let packed = packed_matrices(config, checkpoint, &mut model)?;
@@ -87,6 +123,13 @@ pub fn load_weights<B: Kernels>(
     parameters.retain(|info| !info.path.strip_suffix(".weight").is_some_and(|path| modules.contains(path)));
     check(config, checkpoint, &parameters, &packed)?;
     fill_packed(config, checkpoint, &packed, &mut model, device)?;
+    if let Some(plan) = plan {
+        quantize_matrices(config, checkpoint, plan, &mut model, device)?;
+        let is_dense = |info: &ParameterInfo| {
+            info.path.strip_suffix(".weight").is_none_or(|path| plan.format_of(path).is_none())
+        };
+        parameters.retain(is_dense);
+    }
 
     let sources: Result<Vec<_>, _> =
         parameters.into_iter().map(|info| Source::find(config, checkpoint, info)).collect();
@@ -136,6 +179,27 @@ fn fill_packed<B: Kernels>(
         }
     }
     assert!(packed.next().is_none(), "packed matrices are in the order of the model's");
+    Ok(())
+}
+
+/// Puts matrices in their places that are packed on the way.
+fn quantize_matrices<B: Kernels>(
+    config: &ModelConfig,
+    checkpoint: &Checkpoint,
+    plan: &QuantizationPlan,
+    model: &mut Decoder<B>,
+    device: &B::Device,
+) -> Result<(), ModelError> {
+    for (path, matrix) in model.matrices_mut() {
+        let Some(format) = plan.format_of(&path) else { continue };
+        let (name, dims) = (format!("{path}.weight"), matrix.dims());
+        let (values, dtype) = stored_matrix(config, checkpoint, &name, dims)?;
+        let weight = quantize(&values, dims, format, dtype)
+            .and_then(|bytes| QuantizedWeight::from_bytes(bytes, dims, format, device));
+        let name = || config.family.names.key(&name);
+        *matrix =
+            Matrix::Quantized(weight.map_err(|source| ModelError::Quantization { name: name(), source })?);
+    }
     Ok(())
 }
 

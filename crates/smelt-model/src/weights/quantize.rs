@@ -14,7 +14,7 @@ use safetensors::Dtype;
 use smelt_backend::kernels::quantized::quantize;
 use smelt_backend::kernels::{QuantizationFormat, QuantizedBytes};
 
-use super::check::located;
+use super::check::{Found, located};
 use super::checkpoint::Checkpoint;
 use super::location::Location;
 use super::pending::Pending;
@@ -30,7 +30,7 @@ use crate::quantization::QuantizationPlan;
 #[derive(Debug, Clone, Copy)]
 pub struct QuantizeOptions {
     /// What scales, biases and the rest are rounded to before anything else; as stored where it is left out.
-    pub dtype: Option<DType>,
+    pub dtype: Option<Dtype>,
     /// Weights beyond this go into several files.
     pub max_shard_bytes: u64,
 }
@@ -171,12 +171,7 @@ impl<'a> OutTensor<'a> {
     /// Values of the part at `path` in the orientation of the model, rounded to `dtype`.
     fn values(&self, path: &str, dtype: DType) -> Result<Vec<f32>, ModelError> {
         let found = located(self.config, self.checkpoint, path)?;
-        let values = found.file.f32_of(&found.name, &found.tensor)?;
-        found.file.release_of(&found.tensor);
-        let mut values = match self.info.shape.as_slice() {
-            [rows, columns] if found.transposed => transposed(&values, *columns, *rows),
-            _ => values,
-        };
+        let mut values = found.values(&self.info.shape)?;
         round(&mut values, dtype);
         match values.iter().position(|value| !value.is_finite()) {
             None => Ok(values),
@@ -197,11 +192,40 @@ impl<'a> OutTensor<'a> {
 
     fn dtype(&self) -> Result<DType, ModelError> {
         let stored = located(self.config, self.checkpoint, &self.parts[0])?.tensor.dtype;
-        Ok(self.options.dtype.unwrap_or(match stored {
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            _ => DType::F32,
-        }))
+        Ok(held_dtype(self.options.dtype.unwrap_or(stored)))
+    }
+}
+
+/// Values of the matrix at `path`, `[rows, columns]` in the orientation of the model, and the dtype that they are
+/// stored in.
+pub(super) fn stored_matrix(
+    config: &ModelConfig,
+    checkpoint: &Checkpoint,
+    path: &str,
+    dims: [usize; 2],
+) -> Result<(Vec<f32>, DType), ModelError> {
+    let found = located(config, checkpoint, path)?;
+    Ok((found.values(&dims)?, held_dtype(found.tensor.dtype)))
+}
+
+impl Found<'_> {
+    /// Its values in the orientation of the model, where they have `shape`; the file's pages are let go.
+    fn values(&self, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        let values = self.file.f32_of(&self.name, &self.tensor)?;
+        self.file.release_of(&self.tensor);
+        Ok(match shape {
+            [rows, columns] if self.transposed => transposed(&values, *columns, *rows),
+            _ => values,
+        })
+    }
+}
+
+/// What values that are stored in `dtype` are rounded to.
+fn held_dtype(dtype: Dtype) -> DType {
+    match dtype {
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        _ => DType::F32,
     }
 }
 

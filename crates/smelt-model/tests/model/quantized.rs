@@ -150,9 +150,9 @@ fn quantizing_gives_the_bits_of_mlx_lm() {
         let expected = ModelConfig::from_folder(&quantized).unwrap();
         let format = expected.quantization.as_ref().unwrap().default;
         let dtype = match expected.raw["torch_dtype"].as_str() {
-            Some("float16") => DType::F16,
-            Some("bfloat16") => DType::BF16,
-            _ => DType::F32,
+            Some("float16") => Dtype::F16,
+            Some("bfloat16") => Dtype::BF16,
+            _ => Dtype::F32,
         };
         let config = ModelConfig::from_folder(&source).unwrap();
         let plan = QuantizationRules::uniform(format).plan(&config).unwrap();
@@ -236,7 +236,7 @@ fn what_is_no_number_is_not_quantized() {
         weights.get_mut(&tensor).unwrap().2[8..12].copy_from_slice(&value.to_le_bytes());
         write_all(&weights, &from.path().join("model.safetensors"));
         let checkpoint = Checkpoint::open(from.path()).unwrap();
-        let options = QuantizeOptions { dtype: Some(DType::F16), ..QuantizeOptions::default() };
+        let options = QuantizeOptions { dtype: Some(Dtype::F16), ..QuantizeOptions::default() };
         let error = quantize_checkpoint(&config, &checkpoint, &plan, options, to.path()).unwrap_err();
         assert!(chain(&error).contains(&format!("tensor `{tensor}` holds")), "{}", chain(&error));
         assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0, "no half of a file is left");

@@ -8,7 +8,8 @@ use smelt_backend::dispatch;
 use smelt_convert::folder::{FolderOptions, FolderStyle, write_folder};
 use smelt_convert::gguf::{EXTENSION, GgufOptions, TensorKind, write_gguf};
 use smelt_convert::onnx::{OnnxOptions, write_onnx};
-use smelt_convert::{Progress as Written, Source, check_output};
+use smelt_convert::{Progress as Written, Source, check_output, write_quantized};
+use smelt_model::quantization::QuantizationRules;
 
 use super::{ConvertArgs, Dtype, Format};
 use crate::comparison::{CompareJob, Comparison, prompts};
@@ -17,6 +18,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::progress::{Progress, Unit};
 use crate::quantity::bytes;
+use crate::quantize;
 
 /// Name of a GGUF file in a folder that was given for it.
 const GGUF_FILE: &str = "model.gguf";
@@ -43,10 +45,14 @@ struct Converted<'a> {
 
 pub fn run(args: &ConvertArgs, model: &Path, context: &Context) -> Result<(), CliError> {
     let kind = kind(args)?;
+    let rules = rules(args)?;
     let output = output(args);
     check_output(&output)?;
     let source = Source::open(model)?;
-    let notes = write(args, &source, kind, &output, context)?;
+    let notes = match &rules {
+        Some(rules) => quantize(args, &source, rules, &output)?,
+        None => write(args, &source, kind, &output, context)?,
+    };
     for note in &notes {
         context.output.note(&format!("note: {note}"));
     }
@@ -54,7 +60,11 @@ pub fn run(args: &ConvertArgs, model: &Path, context: &Context) -> Result<(), Cl
     // Nothing here runs a graph; `cargo xtask check-python` does.
     let checked = match args.no_check || args.to == Format::Onnx {
         true => None,
-        false => Some(compare(&source, &Source::open(&output)?, tolerance(args, kind), context)?),
+        false => {
+            let written = Source::open(&output)?;
+            let share = quantized_tolerance(&written).unwrap_or_else(|| tolerance(args, kind));
+            Some(compare(&source, &written, share, context)?)
+        }
     };
     let family = source.config.family.model_type;
     let to = args.to;
@@ -71,7 +81,7 @@ pub fn run(args: &ConvertArgs, model: &Path, context: &Context) -> Result<(), Cl
 
 /// The kind of a GGUF file's matrices, from `--quantize` or `--dtype`.
 fn kind(args: &ConvertArgs) -> Result<Option<TensorKind>, CliError> {
-    let Some(name) = args.quantize.as_deref() else {
+    let Some(name) = args.quantize.as_deref().filter(|_| args.to != Format::Mlx) else {
         return Ok(args.dtype.map(|dtype| match dtype {
             Dtype::F32 => TensorKind::F32,
             Dtype::F16 => TensorKind::F16,
@@ -83,7 +93,7 @@ fn kind(args: &ConvertArgs) -> Result<Option<TensorKind>, CliError> {
     let found = KINDS.iter().find(|(kind, _)| kind.name().eq_ignore_ascii_case(name));
     match found {
         _ if args.to != Format::Gguf => usage(
-            format!("`--quantize {name}` is for `--to gguf`"),
+            format!("`--quantize {name}` is for `--to gguf` and `--to mlx`"),
             "leave it out, or give `--dtype`".to_owned(),
         ),
         _ if args.dtype.is_some() => {
@@ -92,6 +102,51 @@ fn kind(args: &ConvertArgs) -> Result<Option<TensorKind>, CliError> {
         Some((kind, _)) => Ok(Some(*kind)),
         None => usage(format!("no type `{name}` for GGUF"), format!("there are {}", names.join(", "))),
     }
+}
+
+/// The rules of a folder in MLX's layout, from `--quantize`.
+fn rules(args: &ConvertArgs) -> Result<Option<QuantizationRules>, CliError> {
+    if args.group_size.is_some() && args.to != Format::Mlx {
+        return Err(CliError::Usage {
+            message: "`--group-size` is for `--to mlx`".to_owned(),
+            hint: "types of GGUF have groups of their own; leave it out".to_owned(),
+        });
+    }
+    let given = args.quantize.as_deref().filter(|_| args.to == Format::Mlx);
+    given.map(|given| quantize::rules(given, args.group_size)).transpose()
+}
+
+/// Writes a quantized folder.
+fn quantize(
+    args: &ConvertArgs,
+    source: &Source,
+    rules: &QuantizationRules,
+    output: &Path,
+) -> Result<Vec<String>, CliError> {
+    let options = FolderOptions { dtype: stored_dtype(args), max_shard_bytes: args.max_shard_size.0 };
+    Ok(quantize::notes(&write_quantized(source, rules, options, output)?))
+}
+
+fn stored_dtype(args: &ConvertArgs) -> Option<StoredDtype> {
+    args.dtype.map(|dtype| match dtype {
+        Dtype::F32 => StoredDtype::F32,
+        Dtype::F16 => StoredDtype::F16,
+        Dtype::Bf16 => StoredDtype::BF16,
+    })
+}
+
+/// As [`tolerance`], for a folder in MLX's layout: by the fewest bits of its modules.
+fn quantized_tolerance(written: &Source) -> Option<f64> {
+    let quantization = written.config.quantization.as_ref()?;
+    let modules = quantization.modules.values().flatten().map(|format| format.bits());
+    Some(match modules.chain([quantization.default.bits()]).min()? {
+        2 => 4.0,
+        3 => 1.6,
+        4 => 0.8,
+        5 => 0.4,
+        6 => 0.2,
+        _ => 0.05,
+    })
 }
 
 /// Where the result goes: a folder that is given for a GGUF file gets one.
@@ -112,11 +167,7 @@ fn write(
         bar.length(written.total_bytes);
         bar.advance(written.done_bytes, || written.tensor.to_owned());
     };
-    let dtype = args.dtype.map(|dtype| match dtype {
-        Dtype::F32 => StoredDtype::F32,
-        Dtype::F16 => StoredDtype::F16,
-        Dtype::Bf16 => StoredDtype::BF16,
-    });
+    let dtype = stored_dtype(args);
     let options = FolderOptions { dtype, max_shard_bytes: args.max_shard_size.0 };
     match args.to {
         Format::Hf => write_folder(source, FolderStyle::Hf, options, output, &mut told).map(|()| Vec::new()),

@@ -69,12 +69,9 @@ impl Lanes<16> for __m512 {
     #[inline(always)]
     unsafe fn in_bf16(self) -> Self {
         unsafe {
-            let bits = _mm512_castps_si512(self);
-            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-            let kept = _mm512_castsi512_ps(_mm512_and_si512(rounded, _mm512_set1_epi32(!0xffff)));
-            // NaN would turn into something else.
-            _mm512_mask_mov_ps(kept, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self, self), self)
+            let power = _mm512_and_si512(_mm512_castps_si512(self), _mm512_set1_epi32(SIGN_AND_EXPONENT));
+            let power = _mm512_castsi512_ps(_mm512_add_epi32(power, _mm512_set1_epi32(DROPPED << 23)));
+            _mm512_sub_ps(_mm512_add_ps(self, power), power)
         }
     }
 
@@ -104,6 +101,12 @@ impl Lanes<16> for __m512 {
         }
     }
 }
+
+/// Of a number in f32.
+const SIGN_AND_EXPONENT: i32 = 0xff80_0000_u32.cast_signed();
+/// Digits that f32 has and bf16 has not. A number plus its own power of two, this many places up, loses them, rounded
+/// to even; up to 2^111, beyond which no weight is.
+const DROPPED: i32 = 16;
 
 /// A mask of the first `count` lanes, up to all 16.
 #[inline(always)]
@@ -189,12 +192,9 @@ impl Lanes<8> for __m256 {
     #[inline(always)]
     unsafe fn in_bf16(self) -> Self {
         unsafe {
-            let bits = _mm256_castps_si256(self);
-            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
-            let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-            let kept = _mm256_castsi256_ps(_mm256_and_si256(rounded, _mm256_set1_epi32(!0xffff)));
-            // NaN would turn into something else.
-            _mm256_blendv_ps(kept, self, _mm256_cmp_ps::<_CMP_UNORD_Q>(self, self))
+            let power = _mm256_and_si256(_mm256_castps_si256(self), _mm256_set1_epi32(SIGN_AND_EXPONENT));
+            let power = _mm256_castsi256_ps(_mm256_add_epi32(power, _mm256_set1_epi32(DROPPED << 23)));
+            _mm256_sub_ps(_mm256_add_ps(self, power), power)
         }
     }
 

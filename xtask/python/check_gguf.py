@@ -34,6 +34,7 @@ def logits_of(model, ids):
         params = llama.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch = 256, 256, 256
         params.type_k = params.type_v = 0  # f32
+        params.flash_attn_type = 0  # it would round to f16
         context = llama.llama_init_from_model(model, params)
         batch = llama.llama_batch_init(len(row), 0, 1)
         batch.n_tokens = len(row)

@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use smelt_backend::Kernels;
-use smelt_convert::Source;
-use smelt_convert::gguf::{GgufModel, is_gguf};
+use smelt_convert::gguf::{Blocks, GgufModel, is_gguf};
 use smelt_model::quantization::QuantizationRules;
-use smelt_model::weights::{Checkpoint, LoadOptions, load_weights, load_with};
+use smelt_model::weights::{Checkpoint, HeldIn, LoadOptions, load_weights, load_with};
 use smelt_model::{Decoder, ModelConfig};
 use smelt_text::{ChatTemplate, TOKENIZER_FILE, Tokenizer};
 
@@ -29,7 +28,7 @@ pub fn config(path: &Path) -> Result<ModelConfig, CliError> {
 /// [`CliError`] if its files are missing or damaged.
 pub fn checkpoint(path: &Path) -> Result<Checkpoint, CliError> {
     if is_gguf(path) {
-        return Ok(GgufModel::open(path)?.checkpoint()?);
+        return Ok(GgufModel::open(path)?.checkpoint(Blocks::Packed)?.1);
     }
     Ok(Checkpoint::open(path)?)
 }
@@ -44,9 +43,11 @@ pub fn load<B: Kernels>(
     device: &B::Device,
 ) -> Result<(ModelConfig, Decoder<B>), CliError> {
     if is_gguf(path) {
-        let source = Source::open(path)?;
-        let model = load_weights(&source.config, &source.checkpoint, options, device)?;
-        return Ok((source.config, model));
+        // What trains is dense.
+        let blocks = if options.held_in == HeldIn::F32 { Blocks::Dense } else { Blocks::Packed };
+        let (config, checkpoint) = GgufModel::open(path)?.checkpoint(blocks)?;
+        let model = load_weights(&config, &checkpoint, options, device)?;
+        return Ok((config, model));
     }
     Ok(load_with(path, options, device)?)
 }
@@ -61,7 +62,11 @@ pub fn load_quantized<B: Kernels>(
     rules: &QuantizationRules,
     device: &B::Device,
 ) -> Result<(ModelConfig, Decoder<B>), CliError> {
-    Ok(smelt_model::load_quantized(&config(path)?, &checkpoint(path)?, rules, device)?)
+    let (config, checkpoint) = match is_gguf(path) {
+        true => GgufModel::open(path)?.checkpoint(Blocks::Packed)?,
+        false => (config(path)?, checkpoint(path)?),
+    };
+    Ok(smelt_model::load_quantized(&config, &checkpoint, rules, device)?)
 }
 
 /// Its tokenizer.

@@ -8,7 +8,7 @@ use smelt_model::{ModelConfig, ModelError, ParameterInfo};
 
 use crate::companions::Companions;
 use crate::error::ConvertError;
-use crate::gguf;
+use crate::gguf::{self, Blocks};
 
 /// What is to be converted: nothing of its weights is read yet.
 #[derive(Debug)]
@@ -41,14 +41,8 @@ impl Source {
         if gguf::is_gguf(path) {
             let file = gguf::GgufModel::open(path)?;
             let companions = file.companions()?;
-            let checkpoint = file.checkpoint()?;
-            return Ok(Self {
-                path: path.to_owned(),
-                config: file.config,
-                checkpoint,
-                companions,
-                widens_vectors: true,
-            });
+            let (config, checkpoint) = file.checkpoint(Blocks::Packed)?;
+            return Ok(Self { path: path.to_owned(), config, checkpoint, companions, widens_vectors: true });
         }
         Ok(Self {
             path: path.to_owned(),

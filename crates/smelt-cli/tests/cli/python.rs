@@ -96,6 +96,23 @@ fn onnxruntime_computes_what_the_model_computes() {
 }
 
 #[test]
+fn mlx_lm_computes_what_the_model_computes() {
+    let Some(python) = python_with("import mlx.core, mlx_lm, numpy, safetensors") else {
+        return println!("skipped: no Python with mlx-lm");
+    };
+    let place = Place::new();
+    // Not those that mlx-lm computes otherwise, or has no place for: `docs/formats.md`.
+    let others =
+        ["mistral_swa", "phi2_qknorm_gqa", "qwen2_swa", "gpt_neox", "gemma", "gemma2", "gemma3_text"];
+    for name in FAMILIES.into_iter().filter(|name| !others.contains(name)) {
+        let model = golden(name);
+        let from = model.to_str().unwrap();
+        place.done(&["convert", "--model", from, "--to", "mlx", "--quiet", "--output", name]);
+        println!("{name}: {}", opens(&python, "check_mlx.py", &[&model, &place.path(name)]).trim());
+    }
+}
+
+#[test]
 fn llama_cpp_computes_what_the_model_computes() {
     let Some(python) = python_with("from llama_cpp import llama_cpp; import numpy, safetensors") else {
         return println!("skipped: no Python with llama-cpp-python");

@@ -65,11 +65,12 @@ fn nibbles(packed: &[u8], values: &mut [f32], value: impl Fn(usize, u8) -> f32) 
 }
 
 /// The fifth bits of a block's values.
-fn high_bits(block: &[u8], at: usize) -> u32 {
+pub(super) fn high_bits(block: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
 }
 
-fn fifth(high: u32, index: usize) -> u8 {
+/// That of value `index`, in its place.
+pub(super) fn fifth(high: u32, index: usize) -> u8 {
     (((high >> index) & 1) << 4) as u8
 }
 

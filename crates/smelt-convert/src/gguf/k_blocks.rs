@@ -81,7 +81,7 @@ fn scaled_groups(block: &[u8], values: &mut [f32], code: impl Fn(usize) -> u8) {
 }
 
 /// Six bits each, of which the last four groups have two in the bytes of the first four.
-fn scale_and_offset(packed: &[u8], group: usize) -> (u8, u8) {
+pub(super) fn scale_and_offset(packed: &[u8], group: usize) -> (u8, u8) {
     match group {
         0..4 => (packed[group] & 0x3F, packed[group + 4] & 0x3F),
         _ => {
@@ -99,7 +99,7 @@ fn two_bits(codes: &[u8], at: usize) -> u8 {
 }
 
 /// Of every 64 values, 32 bytes hold two each, 32 apart.
-fn four_bits(codes: &[u8], at: usize) -> u8 {
+pub(super) fn four_bits(codes: &[u8], at: usize) -> u8 {
     let (part, within) = (at / 64, at % 64);
     codes[part * 32 + within % 32] >> (4 * (within / 32)) & 0x0F
 }

@@ -1,7 +1,7 @@
 //! GGUF, the format of llama.cpp, in and out.
 //!
-//! Reading maps the file and finds every parameter of the model in it: blocks of a quantization become f32, and
-//! what llama.cpp's conversion moved goes back to where Hugging Face has it. Writing does the same the other way
+//! Reading maps the file and finds every parameter of the model in it: blocks of a quantization become packed matrices
+//! or f32, and what llama.cpp's conversion moved goes back to where Hugging Face has it. Writing does the same the other way
 //! round, from one table of names and one of layouts.
 
 mod architecture;
@@ -11,6 +11,7 @@ mod k_blocks;
 mod kind;
 mod layout;
 mod names;
+mod packed;
 mod quantize;
 mod read;
 mod read_config;
@@ -27,6 +28,7 @@ pub use kind::TensorKind;
 pub(crate) use layout::reordered;
 pub use read::GgufModel;
 pub use value::{Metadata, Value};
+pub use weights::Blocks;
 pub use write::{GgufOptions, write_gguf};
 
 /// How names of files end.

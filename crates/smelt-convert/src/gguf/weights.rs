@@ -7,9 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use safetensors::Dtype;
-use smelt_model::weights::{Checkpoint, Made, Place, StoredTensor, TensorFile, float_bytes, transposed};
-use smelt_model::{Differences, MisShaped, ModelError, ParameterInfo};
+use smelt_backend::kernels::QuantizationFormat;
+use smelt_model::quantization::Quantization;
+use smelt_model::weights::{
+    Checkpoint, Made, NameMap, Place, StoredTensor, TensorFile, float_bytes, transposed,
+};
+use smelt_model::{Differences, MisShaped, ModelConfig, ModelError, ParameterInfo};
 
 use super::architecture::Architecture;
 use super::blocks::dequantized;
@@ -17,6 +22,7 @@ use super::header::FileTensor;
 use super::kind::TensorKind;
 use super::layout::{Layout, reordered};
 use super::names::{TensorName, lone_expert, tensor_name};
+use super::packed::{self, Part, packed_part};
 use super::read::GgufModel;
 use super::rope;
 use crate::ConvertError;
@@ -25,6 +31,9 @@ use crate::ConvertError;
 const READ_OTHERWISE: [&str; 3] = [rope::FREQUENCIES, rope::LONG, rope::SHORT];
 /// Ends of tensors of old files that follow from others.
 const DERIVED: [&str; 2] = [".attn_rot_embd", ".rope_freqs.weight"];
+
+/// A table that is no matrix of the model.
+const POSITIONS: &str = "embed_positions.weight";
 
 /// A run of rows of one tensor.
 #[derive(Debug, Clone)]
@@ -37,12 +46,22 @@ struct Piece<'a> {
     values: usize,
 }
 
+/// What becomes of blocks of a quantization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocks {
+    /// Packed matrices where they have that form, else f32. The values are the same.
+    Packed,
+    /// f32, all of them.
+    Dense,
+}
+
 impl GgufModel {
-    /// All weights, under the names of Hugging Face.
+    /// All weights, under the names of Hugging Face, and the configuration of a model that holds them so.
     ///
     /// # Errors
     /// [`ModelError::Mismatch`] with all that is missing, unexpected or mis-shaped, in the names of the file.
-    pub fn checkpoint(&self) -> Result<Checkpoint, ConvertError> {
+    pub fn checkpoint(&self, blocks: Blocks) -> Result<(ModelConfig, Checkpoint), ConvertError> {
+        let mut modules = IndexMap::new();
         let name = self.metadata.text("general.architecture")?.unwrap_or_default();
         let architecture = Architecture::named(name)?;
         let mut files: Vec<BTreeMap<String, StoredTensor>> = vec![BTreeMap::new(); self.files.len()];
@@ -53,9 +72,20 @@ impl GgufModel {
                 Err(missing) => differences.missing.push(missing),
                 Ok(pieces) => {
                     used.extend(pieces.iter().map(|piece| piece.name.clone()));
+                    let packs = blocks == Blocks::Packed;
                     match self.stored(&info, &pieces, architecture) {
-                        Ok((file, stored)) => drop(files[file].insert(info.key.clone(), stored)),
                         Err(found) => differences.mis_shaped.push(found),
+                        Ok((file, recipe, _)) if packs && recipe.format(&info).is_some() => {
+                            let names = &self.config.family.names;
+                            let module = info.path.strip_suffix(".weight").unwrap_or(&info.path);
+                            modules.insert(names.mlx_module(module), recipe.format(&info));
+                            files[file].extend(recipe.packed(names, module, &info));
+                        }
+                        Ok((file, recipe, dtype)) => {
+                            let shape = info.checkpoint_shape();
+                            let stored = StoredTensor { dtype, shape, place: recipe.dense(dtype) };
+                            files[file].insert(info.key.clone(), stored);
+                        }
                     }
                 }
             }
@@ -67,7 +97,10 @@ impl GgufModel {
         }
         let files =
             self.files.iter().zip(files).map(|(file, tensors)| TensorFile::over(file.map.clone(), tensors));
-        Ok(Checkpoint::of_files(self.path(), files.collect())?)
+        let mut config = self.config.clone();
+        let default = modules.values().flatten().next().copied();
+        config.quantization = default.map(|default| Quantization { default, modules });
+        Ok((config, Checkpoint::of_files(self.path(), files.collect())?))
     }
 
     fn unexpected(&self, used: &BTreeSet<String>) -> Vec<String> {
@@ -130,14 +163,14 @@ impl GgufModel {
         pieces.collect()
     }
 
-    /// Where `pieces` are as the values of `info`, with the number of their file; the error tells shapes that do not
-    /// fit.
+    /// How `pieces` become the values of `info`, with the number of their file and the dtype they have when dense; the
+    /// error tells shapes that do not fit.
     fn stored(
         &self,
         info: &ParameterInfo,
         pieces: &[Piece<'_>],
         architecture: &Architecture,
-    ) -> Result<(usize, StoredTensor), MisShaped> {
+    ) -> Result<(usize, Recipe, Dtype), MisShaped> {
         let width = if info.shape.len() == 1 { 1 } else { info.shape[1] };
         let fits = |piece: &Piece<'_>| width == 1 || piece.tensor.columns() == width || piece.values == width;
         let values: usize = pieces.iter().map(|piece| piece.values).sum();
@@ -160,13 +193,7 @@ impl GgufModel {
             offset: layout.offset,
             turned: info.transposed.then(|| [info.shape[0], info.shape[1]]),
         };
-        let dtype = plain.unwrap_or(Dtype::F32);
-        let place = match plain {
-            Some(_) if recipe.is_as_it_lies() => Place::Whole(pieces[0].bytes.clone()),
-            Some(dtype) => recipe.into_place(move |recipe, file| recipe.moved(dtype, file)),
-            None => recipe.into_place(|recipe, file| float_bytes(Dtype::F32, &recipe.values(file))),
-        };
-        Ok((pieces[0].file, StoredTensor { dtype, shape: info.checkpoint_shape(), place }))
+        Ok((pieces[0].file, recipe, plain.unwrap_or(Dtype::F32)))
     }
 }
 
@@ -198,14 +225,73 @@ struct Recipe {
 }
 
 impl Recipe {
-    fn is_as_it_lies(&self) -> bool {
-        self.pieces.len() == 1 && self.order.is_none() && self.turned.is_none()
+    /// Its values as `dtype`, which is theirs where they are plain, and f32 where they are not.
+    fn dense(self, dtype: Dtype) -> Place {
+        let kind = self.pieces[0].0;
+        let is_plain = self.offset == 0.0 && self.pieces.iter().all(|piece| piece.0.plain() == Some(dtype));
+        match &self.pieces[..] {
+            [(_, bytes)] if is_plain && self.order.is_none() && self.turned.is_none() => {
+                Place::Whole(bytes.clone())
+            }
+            _ if is_plain && kind != TensorKind::F64 => {
+                self.into_place(move |recipe, file| recipe.moved(dtype, file))
+            }
+            _ => self.into_place(|recipe, file| float_bytes(Dtype::F32, &recipe.values(file))),
+        }
+    }
+
+    /// The format of the packed matrix that it can become, if its blocks have that form and lie within rows.
+    fn format(&self, info: &ParameterInfo) -> Option<QuantizationFormat> {
+        let kind = self.pieces[0].0;
+        let same = self.pieces.iter().all(|piece| piece.0 == kind);
+        let is_matrix = info.shape.len() == 2 && info.path.ends_with(".weight");
+        let whole_rows = self.width.is_multiple_of(kind.block_values());
+        packed::format_of(kind).filter(|_| same && is_matrix && whole_rows && info.path != POSITIONS)
+    }
+
+    /// Codes, scales and biases of the packed matrix of `module`, by the names that readers look for.
+    fn packed(self, names: &NameMap, module: &str, info: &ParameterInfo) -> Vec<(String, StoredTensor)> {
+        let kind = self.pieces[0].0;
+        let format = self.format(info).expect("a recipe that can be packed");
+        let [rows, columns] = [info.shape[0], info.shape[1]];
+        let groups = columns / format.group_size();
+        let words = columns / 32 * format.bits() as usize;
+        let span = self.span();
+        let recipe = Arc::new(self);
+        let parts = [
+            (Part::Codes, "weight", Dtype::U32, words),
+            (Part::Scales, "scales", Dtype::F32, groups),
+            (Part::Biases, "biases", Dtype::F32, groups),
+        ];
+        let tensor = |(part, end, dtype, width): (Part, &str, Dtype, usize)| {
+            let path = format!("{module}.{end}");
+            // Turned matrices are turned under these names only.
+            let turned = names.is_transposed(&names.key(&path)) || recipe.turned.is_some();
+            let name = if turned { names.in_mlx(&path).name } else { names.key(&path) };
+            let recipe = recipe.clone();
+            let make = move |file: &[u8]| {
+                let blocks = recipe.pieces.iter().flat_map(|(_, range)| &file[range.clone()]).copied();
+                let bytes = packed_part(kind, &blocks.collect::<Vec<u8>>(), part);
+                match &recipe.order {
+                    Some(order) => reordered(&bytes, bytes.len() / rows, order),
+                    None => bytes,
+                }
+            };
+            let place = Place::Made(Made { span: span.clone(), make: Arc::new(make) });
+            (name, StoredTensor { dtype, shape: vec![rows, width], place })
+        };
+        parts.into_iter().map(tensor).collect()
+    }
+
+    /// From its first byte to its last.
+    fn span(&self) -> Range<usize> {
+        let start = self.pieces.iter().map(|(_, bytes)| bytes.start).min().unwrap_or_default();
+        let end = self.pieces.iter().map(|(_, bytes)| bytes.end).max().unwrap_or_default();
+        start..end
     }
 
     fn into_place(self, make: impl Fn(&Self, &[u8]) -> Vec<u8> + Send + Sync + 'static) -> Place {
-        let start = self.pieces.iter().map(|(_, bytes)| bytes.start).min().unwrap_or_default();
-        let end = self.pieces.iter().map(|(_, bytes)| bytes.end).max().unwrap_or_default();
-        Place::Made(Made { span: start..end, make: Arc::new(move |file| make(&self, file)) })
+        Place::Made(Made { span: self.span(), make: Arc::new(move |file| make(&self, file)) })
     }
 
     /// Plain values in another order, not converted.

@@ -22,5 +22,7 @@ pub fn logits(source: &Source, ids: &[u32], shape: [usize; 2]) -> Vec<f32> {
 
 /// The values of a parameter by its key, as f32.
 pub fn values(source: &Source, key: &str) -> Vec<f32> {
-    source.checkpoint.file_of(key).unwrap_or_else(|| panic!("no tensor `{key}`")).f32(key).unwrap()
+    let parameters = source.parameters().unwrap();
+    let parameter = parameters.iter().find(|parameter| parameter.info().key == key);
+    parameter.unwrap_or_else(|| panic!("no tensor `{key}`")).values()
 }

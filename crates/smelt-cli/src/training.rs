@@ -209,7 +209,10 @@ fn steps_of(checkpoint: Option<&Path>) -> Result<u64, CliError> {
 }
 
 /// The backend that is to train `model`, and the memory that this will take.
-fn fitting_backend(config: &RunConfig, model: &ModelConfig) -> Result<(MemoryPlan, Selection), CliError> {
+///
+/// # Errors
+/// [`CliError`] if there is none, or more memory would be taken than `config` allows.
+pub fn fitting_backend(config: &RunConfig, model: &ModelConfig) -> Result<(MemoryPlan, Selection), CliError> {
     let plan = MemoryPlan::new(config, model, Some(&config.backend.name))?;
     plan.check(limit(config))?;
     let required_bytes = Some(plan.estimate().peak_bytes);
@@ -290,7 +293,10 @@ fn check_quantization(config: &RunConfig, model: &ModelConfig) -> Result<(), Cli
 }
 
 /// The model of the config, before the tokenizer has its say on the vocabulary.
-fn requested_model(config: &RunConfig, checkpoint: Option<&Path>) -> Result<ModelConfig, CliError> {
+///
+/// # Errors
+/// [`CliError`] if it cannot be read, or describes no model.
+pub fn requested_model(config: &RunConfig, checkpoint: Option<&Path>) -> Result<ModelConfig, CliError> {
     let Some(path) = &config.model.path else { return Ok(config.model.model_config()?) };
     // The folder that a run started from may be gone when it continues.
     let folder = match checkpoint {
@@ -364,28 +370,20 @@ impl TrainJob<'_> {
         let data = &self.batches.fingerprint;
         Ok(match &self.checkpoint {
             Some(path) => Trainer::resume(path, settings, &self.model, data, device)?,
-            None => Trainer::new(settings, self.model.clone(), self.initial::<B>(&device)?, device)?,
+            None => new_trainer(self.config, &self.model, device)?,
         })
     }
 
-    /// The base keeps the dtype of its file, or is quantized while it is read.
     fn adapter_trainer<B: Kernels>(
         &self,
         adapter: &AdapterConfig,
         settings: TrainConfig,
         device: B::Device,
     ) -> Result<Trainer<B>, CliError> {
-        let path = self.config.model.path.as_deref().expect("a check demands the model that is adapted");
-        let (config, model) = match self.config.quantization_rules() {
-            Some(rules) => model_files::load_quantized::<B>(path, &rules, &device)?,
-            None => model_files::load::<B>(path, LoadOptions::default(), &device)?,
-        };
-        let base = Base { config, model, fingerprint: model_files::checkpoint(path)?.fingerprint()? };
         let data = &self.batches.fingerprint;
-        Ok(match &self.checkpoint {
-            Some(checkpoint) => Trainer::resume_adapter(checkpoint, settings, base, adapter, data, device)?,
-            None => Trainer::with_new_adapter(settings, base, adapter, device)?,
-        })
+        let Some(checkpoint) = &self.checkpoint else { return new_trainer(self.config, &self.model, device) };
+        let base = base::<B>(self.config, &device)?;
+        Ok(Trainer::resume_adapter(checkpoint, settings, base, adapter, data, device)?)
     }
 
     /// Opens the log and writes down what begins.
@@ -398,16 +396,40 @@ impl TrainJob<'_> {
         self.facts.peak_tokens_per_second = log.peak_tokens_per_second();
         Ok(log)
     }
+}
 
-    fn initial<B: Kernels>(&self, device: &B::Device) -> Result<Decoder<B>, CliError> {
-        match &self.config.model.path {
-            Some(path) => {
-                let options = LoadOptions { held_in: HeldIn::F32, ..LoadOptions::default() };
-                Ok(model_files::load::<B>(&model_folder(path)?, options, device)?.1)
-            }
-            None => Ok(Decoder::init(&self.model, self.config.train.seed, device)),
-        }
+/// What trains as `config` says, before its first step.
+///
+/// # Errors
+/// [`CliError`] if the weights that it starts from cannot be loaded.
+pub fn new_trainer<B: Kernels>(
+    config: &RunConfig,
+    model: &ModelConfig,
+    device: B::Device,
+) -> Result<Trainer<B>, CliError> {
+    let settings = config.train_config();
+    if let Some(adapter) = config.adapter_config() {
+        return Ok(Trainer::with_new_adapter(settings, base::<B>(config, &device)?, &adapter, device)?);
     }
+    let initial = match &config.model.path {
+        Some(path) => {
+            let options = LoadOptions { held_in: HeldIn::F32, ..LoadOptions::default() };
+            model_files::load::<B>(&model_folder(path)?, options, &device)?.1
+        }
+        None => Decoder::init(model, config.train.seed, &device),
+    };
+    Ok(Trainer::new(settings, model.clone(), initial, device)?)
+}
+
+/// The base of an adapter, which keeps the dtype of its file, or is quantized while it is read.
+fn base<B: Kernels>(config: &RunConfig, device: &B::Device) -> Result<Base<B>, CliError> {
+    let path = config.model.path.as_deref().expect("a check demands the model that is adapted");
+    let path = &model_folder(path)?;
+    let (config, model) = match config.quantization_rules() {
+        Some(rules) => model_files::load_quantized::<B>(path, &rules, device)?,
+        None => model_files::load::<B>(path, LoadOptions::default(), device)?,
+    };
+    Ok(Base { config, model, fingerprint: model_files::checkpoint(path)?.fingerprint()? })
 }
 
 /// Passes on what the loop reports.

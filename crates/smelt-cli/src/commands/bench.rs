@@ -8,6 +8,7 @@ mod against;
 mod folder;
 mod plot;
 mod serve;
+mod train;
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
@@ -39,6 +40,7 @@ Examples:
   smelt bench
   smelt bench --backend candle --json
   smelt bench --model runs/mine --against results.jsonl
+  smelt bench train --config configs/tiny.yaml --batch-size 2 --seq-length 512
   smelt bench serve --model runs/mine --plot serve.svg";
 
 /// Arguments of `smelt bench`.
@@ -65,6 +67,8 @@ pub struct BenchArgs {
 enum BenchCommand {
     /// Measure our own server under many clients at a time
     Serve(Box<serve::BenchServeArgs>),
+    /// Measure training of any model: speed, memory, share of the machine's limit
+    Train(Box<train::BenchTrainArgs>),
 }
 
 /// One measurement.
@@ -80,8 +84,10 @@ struct Measurement {
 }
 
 pub fn run(args: &BenchArgs, context: &Context) -> Result<(), CliError> {
-    if let Some(BenchCommand::Serve(args)) = &args.command {
-        return serve::run(args, context);
+    match &args.command {
+        Some(BenchCommand::Serve(args)) => return serve::run(args, context),
+        Some(BenchCommand::Train(args)) => return train::run(args, context),
+        None => {}
     }
     let measurements = match &args.model {
         Some(folder) => {
@@ -103,7 +109,8 @@ pub fn run(args: &BenchArgs, context: &Context) -> Result<(), CliError> {
     }
     context.output.line(&table(&measurements))?;
     if let Some(file) = &args.against {
-        for ratio in against::ratios(file, &measurements)? {
+        let ours: Vec<_> = measurements.iter().map(|row| (row.measurement, row.value)).collect();
+        for ratio in against::ratios(file, &ours)? {
             context.output.line(&ratio)?;
         }
     }
@@ -290,6 +297,12 @@ fn batch(batch_size: usize, seq_length: usize, vocab_size: usize) -> TokenBatch 
         document_ids: None,
         position_ids: None,
     }
+}
+
+/// The middle one.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 const PROMPT_TOKENS: usize = 50;

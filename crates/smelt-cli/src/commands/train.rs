@@ -209,11 +209,14 @@ fn output_flag(run: &Path, flag: &'static str) -> FlagSetting {
     FlagSetting { section: "checkpoint", key: "output_dir", value: json(run), flag }
 }
 
+/// `--model`, of whatever command trains.
+pub fn model_flag(folder: &Path) -> FlagSetting {
+    FlagSetting { section: "model", key: "path", value: json(folder), flag: "--model" }
+}
+
 fn flags(args: &TrainArgs) -> Vec<FlagSetting> {
     let mut flags = args.settings.given();
-    if let Some(folder) = &args.model {
-        flags.push(FlagSetting { section: "model", key: "path", value: json(folder), flag: "--model" });
-    }
+    flags.extend(args.model.as_deref().map(model_flag));
     if !args.data.is_empty() {
         flags.push(FlagSetting { section: "data", key: "paths", value: json(&args.data), flag: "--data" });
     }

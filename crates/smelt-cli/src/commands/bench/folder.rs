@@ -8,7 +8,7 @@ use smelt_backend::{Job, Kernels};
 use smelt_generate::{GenerateOptions, generate};
 use smelt_model::weights::LoadOptions;
 
-use super::batch;
+use super::{batch, median};
 use crate::error::CliError;
 use crate::model_files;
 
@@ -43,11 +43,7 @@ impl Job for FolderJob<'_> {
         for _ in 0..ROUNDS {
             rounds.push(self.round::<B>(&device)?);
         }
-        let median = |pick: fn(&FolderSpeed) -> f64| {
-            let mut values: Vec<f64> = rounds[1..].iter().map(pick).collect();
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
+        let median = |pick: fn(&FolderSpeed) -> f64| median(rounds[1..].iter().map(pick).collect());
         Ok(FolderSpeed {
             load_seconds: median(|round| round.load_seconds),
             first_token_seconds: median(|round| round.first_token_seconds),

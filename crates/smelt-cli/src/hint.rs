@@ -97,7 +97,7 @@ fn of_conversion(error: &ConvertError) -> Option<String> {
         }
         ConvertError::Inexpressible { .. } => "`--to hf` holds every model that smelt runs",
         ConvertError::OutOfRange { .. } => "`--dtype bf16` has the range of f32",
-        ConvertError::OutputExists { .. } => "give another `--output`",
+        ConvertError::OutputExists { .. } | ConvertError::FileExists { .. } => "give another `--output`",
         _ => return None,
     };
     Some(hint.to_owned())

@@ -70,6 +70,11 @@ impl Companions {
         self.insert(name, format!("{contents:#}\n").into_bytes());
     }
 
+    /// The names of all files.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
     /// The contents of file `name`.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.files.get(name).map(Vec::as_slice)

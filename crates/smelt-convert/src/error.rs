@@ -74,6 +74,12 @@ pub enum ConvertError {
         /// The folder or file.
         path: PathBuf,
     },
+    /// A file would be written where there is one.
+    #[error("`{path}` is there already")]
+    FileExists {
+        /// The file.
+        path: PathBuf,
+    },
     /// A configuration or weights do not fit.
     #[error(transparent)]
     Model(#[from] ModelError),

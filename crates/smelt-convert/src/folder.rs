@@ -70,7 +70,7 @@ pub fn write_folder(
             }
         }
     }
-    write_whole_folder(folder, |folder| {
+    write_whole_folder(folder, source.companions.names(), |folder| {
         source.companions.write(folder)?;
         write_weights(pending, style, options.max_shard_bytes, folder, progress)?;
         let dtype = options.dtype.unwrap_or(usual);

@@ -34,24 +34,32 @@ pub fn check_output(path: &Path) -> Result<(), ConvertError> {
 
 /// Fills a new folder beside `folder` by `write`, and puts it in its place once it is whole.
 ///
-/// A folder that is there already gets the files one by one, the configuration last: without it, it is no model.
+/// A folder that is there already gets the files one by one, the configuration last: without it, it is no model. Those
+/// in it stay as they are: `names` are looked for before the work.
 ///
 /// # Errors
-/// Those of `write`, and [`ConvertError::Io`]; nothing is left behind then.
-pub(crate) fn write_whole_folder<T>(
+/// Those of `write`, [`ConvertError::FileExists`], and [`ConvertError::Io`]; nothing is left behind then.
+pub(crate) fn write_whole_folder<'a, T>(
     folder: &Path,
+    names: impl Iterator<Item = &'a str>,
     write: impl FnOnce(&Path) -> Result<T, ConvertError>,
 ) -> Result<T, ConvertError> {
     check_output(folder)?;
+    check_absent(folder, names)?;
+    let exists = folder.exists();
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(ConvertError::io("write", parent))?;
+    // What is there may be another file system than its parent.
+    let around = if exists { folder } else { parent };
+    fs::create_dir_all(around).map_err(ConvertError::io("write", around))?;
     let temporary = tempfile::Builder::new()
         .prefix(".smelt-")
-        .tempdir_in(parent)
-        .map_err(ConvertError::io("write", parent))?;
+        .tempdir_in(around)
+        .map_err(ConvertError::io("write", around))?;
     let result = write(temporary.path())?;
     let failed = ConvertError::io("write", folder);
-    if folder.exists() {
+    if exists {
+        let written = file_names(temporary.path()).map_err(ConvertError::io("read", temporary.path()))?;
+        check_absent(folder, written.iter().map(String::as_str))?;
         move_files(temporary.path(), folder).map_err(failed)?;
     } else {
         share(temporary.path()).and_then(|()| fs::rename(temporary.path(), folder)).map_err(failed)?;
@@ -59,6 +67,17 @@ pub(crate) fn write_whole_folder<T>(
         let _ = temporary.keep();
     }
     Ok(result)
+}
+
+fn check_absent<'a>(folder: &Path, mut names: impl Iterator<Item = &'a str>) -> Result<(), ConvertError> {
+    match names.find(|name| folder.join(name).exists()) {
+        Some(name) => Err(ConvertError::FileExists { path: folder.join(name) }),
+        None => Ok(()),
+    }
+}
+
+fn file_names(folder: &Path) -> std::io::Result<Vec<String>> {
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
 /// Temporary folders are private to their owner; a model is readable like any other.
@@ -79,12 +98,7 @@ fn move_files(from: &Path, to: &Path) -> std::io::Result<()> {
         .collect::<Result<Vec<PathBuf>, _>>()?;
     paths.sort_by_key(|path| path.file_name().is_some_and(|name| name == CONFIG_FILE));
     for path in paths {
-        let target = to.join(path.file_name().unwrap_or_default());
-        if path.is_dir() && target.is_dir() {
-            move_files(&path, &target)?;
-        } else {
-            fs::rename(&path, &target)?;
-        }
+        fs::rename(&path, to.join(path.file_name().unwrap_or_default()))?;
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ pub fn write_quantized(
 ) -> Result<QuantizationPlan, ConvertError> {
     let plan = rules.plan(&source.config)?;
     let FolderOptions { dtype, max_shard_bytes } = options;
-    write_whole_folder(folder, |folder| {
+    write_whole_folder(folder, source.companions.names(), |folder| {
         source.companions.write(folder)?;
         let options = QuantizeOptions { dtype, max_shard_bytes };
         Ok(quantize_checkpoint(&source.config, &source.checkpoint, &plan, options, folder)?)

@@ -1,7 +1,7 @@
 //! The architectures of llama.cpp that are families here, and what it takes for granted about each.
 
 use smelt_backend::kernels::Activation;
-use smelt_model::{DecoderConfig, ModelConfig, NormKind};
+use smelt_model::{DecoderConfig, ModelConfig, NormKind, RopeScaling};
 
 use crate::ConvertError;
 
@@ -122,6 +122,12 @@ impl Architecture {
             "qwen" if attention.output_bias || config.mlp.bias => Some("biases but those of `c_attn`"),
             "gemma" | "gemma2" | "gemma3" if attention.qkv_bias => Some("biases in the attention"),
             "gemma2" if attention.softcap.is_none() => Some("scores without a soft-cap"),
+            "gemma2" if config.head.softcap.is_none() => Some("logits without a soft-cap"),
+            "gemma3" if attention.softcap.is_some() => Some("soft-cap on scores"),
+            "llama" if config.rotary().iter().any(|it| it.rotary_dim != attention.head_dim) => {
+                Some("rotation of a part of each head")
+            }
+            name if !scaling_fits(name, config) => Some("scaling of rotations by lists of divisors"),
             "gemma" | "gemma2" if !config.tie_word_embeddings => Some("head of its own"),
             "gptneox" if !attention.qkv_bias => Some("attention without biases"),
             "phi2" | "phi3" | "qwen" | "qwen2" | "qwen2moe" | "gpt2" | "gptneox" if !square => {
@@ -139,6 +145,15 @@ impl Architecture {
             _ => None,
         }
     }
+}
+
+/// Divisors of frequencies are tensors, which few architectures read.
+fn scaling_fits(name: &str, config: &DecoderConfig) -> bool {
+    config.rotary().iter().all(|rotary| match rotary.scaling {
+        RopeScaling::Llama3 { .. } => name == "llama",
+        RopeScaling::LongRope { .. } => matches!(name, "llama" | "phi3"),
+        _ => true,
+    })
 }
 
 fn activation_fits(name: &str, activation: Activation) -> bool {

@@ -43,9 +43,12 @@ pub(super) fn read_config(metadata: &Metadata, facts: &TensorFacts) -> Result<Mo
     keys.attention(&mut raw, facts)?;
     keys.windows(&mut raw)?;
     keys.experts(&mut raw)?;
-    keys.tokens(&mut raw)?;
+    keys.tokens(&mut raw, facts.vocab_size)?;
     Ok(ModelConfig::from_json(Json::Object(raw))?)
 }
+
+/// Blocks that are listed one by one: far more than any model has.
+const MOST_LISTED_BLOCKS: usize = 1 << 12;
 
 /// Metadata under the name of their architecture.
 struct Keys<'a> {
@@ -167,7 +170,8 @@ impl Keys<'_> {
         let head_dim = self.head_dim()?;
         if !matches!(self.architecture.name, "gpt2" | "gptneox" | "qwen") {
             extend(raw, json!({"num_key_value_heads": key_value_heads}));
-            let derived = heads > 0 && self.required("embedding_length")? == heads * head_dim;
+            let derived =
+                heads > 0 && heads.checked_mul(head_dim) == Some(self.required("embedding_length")?);
             if !derived || self.count("attention.key_length")?.is_some() {
                 extend(raw, json!({"head_dim": head_dim}));
             }
@@ -211,10 +215,19 @@ impl Keys<'_> {
     }
 
     fn windows(&self, raw: &mut Map<String, Json>) -> Result<(), ConvertError> {
-        let Some(window) = self.count("attention.sliding_window")? else { return Ok(()) };
-        let window = Some(window).filter(|window| *window > 0);
+        let is_gemma3 = self.architecture.name == "gemma3";
+        let found = self.count("attention.sliding_window")?;
+        // Without a window, llama.cpp's Gemma 3 has none; others keep what is usual.
+        if found.is_none() && !is_gemma3 {
+            return Ok(());
+        }
+        let window = found.filter(|window| *window > 0);
         raw.insert("sliding_window".to_owned(), window.into());
         if window.is_none() {
+            if is_gemma3 {
+                let blocks = self.required("block_count")?.min(MOST_LISTED_BLOCKS);
+                extend(raw, json!({"layer_types": vec!["full_attention"; blocks]}));
+            }
             return Ok(());
         }
         if self.architecture.name.starts_with("qwen") {
@@ -229,7 +242,9 @@ impl Keys<'_> {
                 None
             }
             // Qwen's windows begin at some layer unless they are listed.
-            None if self.architecture.name.starts_with("qwen") => Some(vec![true; blocks.min(1 << 12)]),
+            None if self.architecture.name.starts_with("qwen") => {
+                Some(vec![true; blocks.min(MOST_LISTED_BLOCKS)])
+            }
             None => None,
         };
         if let Some(flags) = listed {
@@ -267,8 +282,12 @@ impl Keys<'_> {
         Ok(())
     }
 
-    fn tokens(&self, raw: &mut Map<String, Json>) -> Result<(), ConvertError> {
-        let token = |role: &str| self.metadata.token(&format!("tokenizer.ggml.{role}_token_id"));
+    fn tokens(&self, raw: &mut Map<String, Json>, vocab_size: usize) -> Result<(), ConvertError> {
+        // llama.cpp passes over ids without a token.
+        let token = |role: &str| {
+            let id = self.metadata.token(&format!("tokenizer.ggml.{role}_token_id"))?;
+            Ok::<_, ConvertError>(id.filter(|id| (*id as usize) < vocab_size))
+        };
         let (end, turn) = (token("eos")?, token("eot")?);
         let ends: Vec<u32> = end.into_iter().chain(turn.filter(|turn| Some(*turn) != end)).collect();
         let ends = if let [end] = ends.as_slice() { json!(end) } else { json!(ends) };

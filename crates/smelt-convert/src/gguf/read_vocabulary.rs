@@ -25,13 +25,16 @@ impl GgufModel {
         let texts =
             |name: &str| Ok::<_, ConvertError>(metadata.texts(&key(name))?.unwrap_or_default().to_vec());
         let flag = |name: &str| metadata.flag(&key(name));
-        let token = |name: &str| metadata.token(&key(name));
+        let tokens = texts("tokens")?;
+        // llama.cpp passes over ids without a token.
+        let token = |name: &str| {
+            Ok::<_, ConvertError>(metadata.token(&key(name))?.filter(|id| (*id as usize) < tokens.len()))
+        };
         let scores = metadata.floats(&key("scores"))?.unwrap_or_default();
         let bytes = metadata.integers(&key("precompiled_charsmap"))?.unwrap_or_default();
         Ok(Some(GgufVocabulary {
             model: model.to_owned(),
             split: metadata.text(&key("pre"))?.unwrap_or_default().to_owned(),
-            tokens: texts("tokens")?,
             scores: scores.iter().map(|score| *score as f32).collect(),
             kinds: self.token_kinds()?,
             merges: texts("merges")?,
@@ -44,6 +47,7 @@ impl GgufModel {
             adds_space: flag("add_space_prefix")?,
             joins_spaces: flag("remove_extra_whitespaces")?,
             charsmap: bytes.iter().map(|byte| *byte as u8).collect(),
+            tokens,
         }))
     }
 

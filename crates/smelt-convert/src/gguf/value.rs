@@ -108,11 +108,12 @@ impl Metadata {
     /// # Errors
     /// [`ConvertError::BadMetadata`] for anything else.
     pub fn token(&self, key: &str) -> Result<Option<u32>, ConvertError> {
-        self.read(key, "the id of a token", |value| match value {
-            Value::Unsigned(number) => u32::try_from(*number).ok(),
-            Value::Signed(number) => u32::try_from(*number).ok(),
+        let number = self.read(key, "the id of a token", |value| match value {
+            Value::Unsigned(number) => Some(i128::from(*number)),
+            Value::Signed(number) => Some(i128::from(*number)),
             _ => None,
-        })
+        })?;
+        Ok(number.and_then(|number| u32::try_from(number).ok()))
     }
 
     /// A finite number, or `None` where absent.

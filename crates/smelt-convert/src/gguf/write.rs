@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use safetensors::Dtype;
+use serde_json::Value as Json;
 use smelt_model::weights::write_atomic;
 use smelt_model::{DecoderConfig, ParameterInfo};
 use smelt_text::GgufVocabulary;
@@ -270,12 +271,15 @@ fn vocabulary(metadata: &mut Metadata, source: &Source, notes: &mut Vec<String>)
         notes.push("the model brings no tokenizer, so the file has none".to_owned());
         return Ok(());
     };
-    let id = |key: &str| {
-        let value = source.config.raw.get(key);
-        let first = value.and_then(|value| value.as_u64().or_else(|| value.get(0)?.as_u64()));
-        first.and_then(|id| u32::try_from(id).ok())
-    };
     let size = source.config.decoder.vocab_size;
+    // Configurations keep ids of larger vocabularies: they name no token.
+    let ids = |key: &str| -> Vec<u32> {
+        let Some(value) = source.config.raw.get(key) else { return Vec::new() };
+        let listed = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        let known = listed.iter().filter_map(Json::as_u64).filter(|id| *id < size as u64);
+        known.filter_map(|id| u32::try_from(id).ok()).collect()
+    };
+    let id = |key: &str| ids(key).first().copied();
     let found = GgufVocabulary::of_tokenizer(&tokenizer, size, id("bos_token_id"), id("eos_token_id"))?;
     let mut set = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -292,6 +296,8 @@ fn vocabulary(metadata: &mut Metadata, source: &Source, notes: &mut Vec<String>)
     set("merges", Some(Value::from(found.merges.clone())).filter(|_| !found.merges.is_empty()));
     set("bos_token_id", found.begin.map(Value::from));
     set("eos_token_id", found.end.map(Value::from));
+    let turn = ids("eos_token_id").last().copied().filter(|id| Some(*id) != found.end);
+    set("eot_token_id", turn.map(Value::from));
     set("unknown_token_id", found.unknown.map(Value::from));
     set("padding_token_id", id("pad_token_id").map(Value::from));
     set("add_bos_token", found.adds_begin.map(Value::from));

@@ -71,8 +71,8 @@ impl Writer<'_> {
         if let Some(cap) = attention.softcap {
             self.set("attn_logit_softcapping", cap);
         }
-        if self.architecture.name == "gemma2" || decoder.head.softcap.is_some() {
-            self.set("final_logit_softcapping", decoder.head.softcap.unwrap_or(0.0));
+        if let Some(cap) = decoder.head.softcap {
+            self.set("final_logit_softcapping", cap);
         }
         if self.architecture.name == "gptneox" {
             let parallel = !matches!(decoder.residual, smelt_model::Residual::Sequential);
@@ -105,18 +105,10 @@ impl Writer<'_> {
             RopeScaling::Dynamic { original_length, .. } => Some(format!(
                 "GGUF has no dynamic scaling of positions: beyond {original_length} positions llama.cpp differs"
             )),
-            RopeScaling::Llama3 { .. } if name != "llama" => {
-                Some(format!("llama.cpp's `{name}` takes no divisors of frequencies"))
-            }
-            RopeScaling::LongRope { original_length, .. } if matches!(name, "llama" | "phi3") => {
-                Some(format!(
-                    "llama.cpp takes the long factors where its context (`-c`) is over {original_length}, \
-                 however long the text is"
-                ))
-            }
-            RopeScaling::LongRope { .. } => {
-                Some(format!("llama.cpp's `{name}` takes no factors of LongRoPE"))
-            }
+            RopeScaling::LongRope { original_length, .. } => Some(format!(
+                "llama.cpp takes the long factors where its context (`-c`) is over {original_length}, however long \
+                 the text is"
+            )),
             RopeScaling::Yarn(yarn) if (yarn.beta_fast, yarn.beta_slow) != (32.0, 1.0) => {
                 Some(format!("llama.cpp's `{name}` takes YaRN's usual betas, 32 and 1"))
             }
@@ -130,8 +122,14 @@ impl Writer<'_> {
         let flags: Vec<bool> =
             self.decoder.layers.iter().map(|layer| layer.sliding_window.is_some()).collect();
         let Some(window) = self.decoder.layers.iter().find_map(|layer| layer.sliding_window) else {
-            if self.architecture.name == "phi3" {
-                self.set("attention.sliding_window", 0usize);
+            match self.architecture.name {
+                "phi3" | "gemma3" => self.set("attention.sliding_window", 0usize),
+                // A window of 0 would hide everything, and none at all stands for the usual one.
+                "gemma2" => {
+                    self.set("attention.sliding_window", self.decoder.max_position_embeddings);
+                    self.set("attention.sliding_window_pattern", flags);
+                }
+                _ => {}
             }
             return;
         };

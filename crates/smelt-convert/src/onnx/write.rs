@@ -74,7 +74,7 @@ pub fn write_onnx(
         input: input.into_iter().chain(past).collect(),
         output,
     };
-    write_whole_folder(folder, |folder| {
+    write_whole_folder(folder, source.companions.names(), |folder| {
         source.companions.write(folder)?;
         write_weights(&mut proto, &weights, folder, progress)?;
         let model = ModelProto {

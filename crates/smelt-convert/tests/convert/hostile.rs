@@ -118,6 +118,21 @@ fn sizes_that_no_model_has_are_refused() {
     }
 }
 
+#[test]
+fn heads_whose_product_is_too_large_are_refused() {
+    let key = |bytes: Bytes, name: &str, value: u64| bytes.text(name.as_bytes()).u32(10).u64(value);
+    let names = ["block_count", "context_length", "embedding_length", "feed_forward_length"];
+    let mut bytes = Bytes::header(3, 1, 8).text(b"general.architecture").u32(8).text(b"llama");
+    for name in names {
+        bytes = key(bytes, &format!("llama.{name}"), 1);
+    }
+    bytes = key(bytes, "llama.attention.head_count", 1 << 40);
+    bytes = key(bytes, "llama.attention.key_length", 1 << 40);
+    bytes = bytes.text(b"llama.attention.layer_norm_rms_epsilon").u32(6).u32(1e-5f32.to_bits());
+    let refused = refusal(&bytes.tensor("token_embd.weight", &[1, 8], 0, 0).data(64).0);
+    assert!(refused.contains("num_attention_heads") || refused.contains("head_dim"), "{refused}");
+}
+
 fn refusal_of_model(bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");

@@ -4,5 +4,6 @@
 
 mod gguf;
 mod hostile;
+mod limits;
 mod round_trips;
 mod support;

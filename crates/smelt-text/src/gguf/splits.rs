@@ -44,7 +44,8 @@ pub(super) const RULES: &[SplitRule] = &[
         adds_begin: true,
         ..PLAIN
     },
-    SplitRule { names: &["dbrx", "smaug-bpe", "chatglm-bpe", "glm4"], patterns: &[GPT4], ..PLAIN },
+    SplitRule { names: &["dbrx", "smaug-bpe", "chatglm-bpe"], patterns: &[GPT4], ..PLAIN },
+    SplitRule { names: &["glm4"], patterns: &[GPT4], ignores_merges: true, ..PLAIN },
     SplitRule { names: &["qwen2", "deepseek-r1-qwen", "kormo"], patterns: &[QWEN2], composes: true, ..PLAIN },
     SplitRule { names: &["stablelm2", "hunyuan", "grok-2", "solar-open"], patterns: &[QWEN2], ..PLAIN },
     SplitRule {

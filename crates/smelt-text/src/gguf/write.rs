@@ -39,6 +39,10 @@ impl GgufVocabulary {
         let model = &json["model"];
         match model["type"].as_str() {
             Some("BPE") if is_byte_level(&json) => {
+                let normalizer = &json["normalizer"];
+                if !normalizer.is_null() && normalizer["type"] != "NFC" {
+                    return Err(unfit(format!("llama.cpp has no normalizer {}", normalizer["type"])));
+                }
                 let ignores_merges = model["ignore_merges"] == true;
                 let rule = SplitRule::of(&json["pre_tokenizer"], &json["normalizer"], ignores_merges);
                 let rule = rule.ok_or_else(|| unfit("llama.cpp splits no text as it does"))?;
@@ -48,6 +52,11 @@ impl GgufVocabulary {
                     merges(model)?.iter().map(|[left, right]| format!("{left} {right}")).collect();
             }
             Some("BPE") => {
+                if let Some(step) =
+                    foreign_step(&json["normalizer"]).or_else(|| foreign_step(&json["pre_tokenizer"]))
+                {
+                    return Err(unfit(format!("llama.cpp's SentencePiece has no step {}", step["type"])));
+                }
                 vocabulary.model = "llama".to_owned();
                 vocabulary.split = "default".to_owned();
                 mark_bytes(&vocabulary.tokens, &mut kinds);
@@ -103,6 +112,19 @@ fn entries(tokenizer: &Tokenizer, json: &Value, vocab_size: usize) -> (Vec<Strin
 /// Some files do not mark what stands between angle brackets as special.
 fn looks_special(token: &str) -> bool {
     (token.starts_with("<|") && token.ends_with("|>")) || token.starts_with("<unused") || token == "<pad>"
+}
+
+/// A step before the pieces that does more than spell spaces as SentencePiece does.
+fn foreign_step(part: &Value) -> Option<&Value> {
+    let listed = ["normalizers", "pretokenizers"].iter().find_map(|key| part[key].as_array());
+    let steps = listed.map_or(std::slice::from_ref(part), Vec::as_slice);
+    let spells_spaces = |step: &&Value| match step["type"].as_str() {
+        None => step.is_null(),
+        Some("Prepend" | "Metaspace") => true,
+        Some("Replace" | "Split") => step["pattern"]["String"] == " ",
+        Some(_) => false,
+    };
+    steps.iter().find(|step| !spells_spaces(step))
 }
 
 fn is_byte_level(json: &Value) -> bool {

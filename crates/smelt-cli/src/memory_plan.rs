@@ -231,8 +231,7 @@ fn quantized_bytes(
     let plan = rules.plan(model).ok()?;
     // What is not packed, and scales, keep the width of the files where the backend can.
     let parameters = parameters(&model.decoder).total.max(1);
-    let stored =
-        held_bytes(folder, backend).map_or(F32_BYTES, |bytes| bytes.div_ceil(parameters).min(F32_BYTES));
+    let stored = held_bytes(folder, backend).map_or(F32_BYTES, |bytes| (bytes + parameters / 2) / parameters);
     Some(plan.quantization.weights_bytes(model, stored))
 }
 

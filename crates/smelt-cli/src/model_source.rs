@@ -8,7 +8,7 @@ use smelt_model::quantization::QuantizationRules;
 use smelt_model::weights::LoadOptions;
 use smelt_model::{Adapter, CONFIG_FILE, Decoder, ModelConfig, Quantization};
 use smelt_text::TOKENIZER_FILE;
-use smelt_train::TrainerState;
+use smelt_train::{AVERAGE, TrainerState};
 
 use crate::error::CliError;
 use crate::folders::model_folder;
@@ -58,7 +58,10 @@ impl ModelSource {
 
     /// What the base becomes while it is loaded: what it was when the adapter was trained on it.
     fn quantization(&self) -> Result<Option<QuantizationRules>, CliError> {
-        let checkpoint = self.adapter.as_deref().filter(|folder| TrainerState::is_in(folder));
+        let Some(folder) = self.adapter.as_deref() else { return Ok(None) };
+        // An average lies within its checkpoint.
+        let around = folder.parent().filter(|_| folder.ends_with(AVERAGE));
+        let checkpoint = [Some(folder), around].into_iter().flatten().find(|it| TrainerState::is_in(it));
         let state = checkpoint.map(TrainerState::read).transpose()?;
         let Some(section) = state.and_then(|state| state.quantization) else { return Ok(None) };
         Ok(Quantization::from_json(section)?

@@ -188,7 +188,12 @@ impl<B: Kernels> Decoder<B> {
 
     /// The same of rows as [`Decoder::extend`] returns them, `[rows, hidden_size]` -> `[rows, vocab_size]`.
     pub fn row_logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
-        soft_cap(self.head().logits(hidden), self.config.head.softcap)
+        let logits = match &self.lm_head {
+            // Beside the head: merged, it would be computed anew for every token.
+            Some(head) if head.lora.is_some() => head.forward(hidden, None),
+            _ => self.head().logits(hidden),
+        };
+        soft_cap(logits, self.config.head.softcap)
     }
 
     /// `sum token_weights * negative log-likelihood of targets` in nats, and the same with the z-loss of

@@ -127,6 +127,7 @@ impl Job for FuseJob<'_> {
         let mut requantized = None;
         if config.quantization.is_some() && !self.dequantize {
             requantized = requantized_of(&model.merge_adapter_packed(&config)?);
+            config = model.described(&config);
         } else {
             model.merge_adapter();
             model.unpack();

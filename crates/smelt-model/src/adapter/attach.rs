@@ -17,6 +17,7 @@ use crate::decoder::Decoder;
 use crate::error::{Differences, MisShaped, ModelError};
 use crate::init::{Distribution, fnv1a};
 use crate::parameters::{ParameterInfo, ParameterMapper};
+use crate::quantization::Quantization;
 use crate::weights::transposed;
 
 const HEAD: &str = "lm_head";
@@ -97,6 +98,27 @@ impl<B: Kernels> Decoder<B> {
             errors.push(RoundingError { module: name, relative });
         }
         Ok(errors)
+    }
+
+    /// `model` with the formats that matrices have now: an adapter may have left some of them in floats, and given the
+    /// head one of its own.
+    pub fn described(&self, model: &ModelConfig) -> ModelConfig {
+        let Some(default) = model.quantization.as_ref().map(|quantization| quantization.default) else {
+            return model.clone();
+        };
+        let mut quantization = Quantization::uniform(default);
+        for (path, matrix) in self.clone().matrices_mut() {
+            let format = match matrix {
+                Matrix::Quantized(weight) => Some(weight.format()),
+                Matrix::Dense(_) => None,
+            };
+            // Where rows do not divide into groups, nobody expects codes.
+            let is_expected = format.is_some() || default.groups(matrix.dims()[1]).is_ok();
+            if format != Some(default) && is_expected {
+                quantization.modules.insert(model.family.names.mlx_module(&path), format);
+            }
+        }
+        model.quantized(quantization)
     }
 
     /// Holds all weights in floats: packed ones in f32.

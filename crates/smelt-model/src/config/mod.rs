@@ -99,6 +99,14 @@ impl ModelConfig {
         to_text(&self.to_json())
     }
 
+    /// The same model with weights that are packed as `quantization` says.
+    pub fn quantized(&self, quantization: Quantization) -> Self {
+        let mut config = self.clone();
+        quantization.write(&mut config.raw);
+        config.quantization = Some(quantization);
+        config
+    }
+
     /// The same model with weights in floats.
     pub fn dequantized(&self) -> Self {
         let mut config = self.clone();

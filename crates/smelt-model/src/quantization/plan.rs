@@ -95,10 +95,7 @@ impl QuantizationPlan {
 
     /// `config` of the model that comes of it.
     pub fn applied_to(&self, config: &ModelConfig) -> ModelConfig {
-        let mut config = config.clone();
-        self.quantization.write(&mut config.raw);
-        config.quantization = Some(self.quantization.clone());
-        config
+        config.quantized(self.quantization.clone())
     }
 }
 

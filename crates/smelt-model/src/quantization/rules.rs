@@ -15,7 +15,11 @@ pub const GROUP_SIZE: u64 = 64;
 
 const ANY: &str = "*";
 /// Names besides those of the modules, and what they stand for.
-const ALIASES: [(&str, &[&str]); 2] = [("attention", &["self_attn"]), ("mlp", &["mlp", "moe"])];
+const ALIASES: [(&str, &str); 1] = [("attention", "self_attn")];
+/// Where the projections of experts are, which are those of an `mlp`, too; the router is none of them.
+const EXPERTS: [&str; 2] = [".moe.experts.*.", ".moe.shared_expert."];
+/// Modules that not every model has: a rule for one is no mistake.
+const SOMETIMES: [&str; 5] = ["lm_head", "embed_positions", "mlp", "moe", "experts"];
 /// Keys of a rule.
 const RULE_KEYS: [&str; 2] = ["bits", "group_size"];
 
@@ -72,8 +76,8 @@ impl QuantizationRules {
             for segment in &rule.segments {
                 let Segment::Name(name) = segment else { continue };
                 let known = || {
-                    let aliases = ALIASES.iter().map(|(alias, _)| *alias);
-                    paths.clone().flat_map(|path| path.split('.')).chain(aliases)
+                    let others = ALIASES.iter().map(|(alias, _)| *alias).chain(SOMETIMES);
+                    paths.clone().flat_map(|path| path.split('.')).chain(others)
                 };
                 if known().all(|known| known != name) {
                     let near = nearest(name, known());
@@ -97,6 +101,11 @@ impl Rule {
 
     /// The pattern matches the module at `path`.
     pub(super) fn matches(&self, path: &str) -> bool {
+        let as_mlp = EXPERTS.iter().find(|part| path.contains(*part)).map(|part| path.replace(part, ".mlp."));
+        self.fits(path) || as_mlp.is_some_and(|path| self.fits(&path))
+    }
+
+    fn fits(&self, path: &str) -> bool {
         let path: Vec<&str> = path.split('.').collect();
         let fits = |run: &[&str]| self.segments.iter().zip(run).all(|(segment, name)| segment.matches(name));
         path.windows(self.segments.len()).any(fits)
@@ -124,8 +133,7 @@ impl Segment {
             Self::Any => true,
             Self::Numbers(range) => name.parse().is_ok_and(|number: usize| range.contains(&number)),
             Self::Name(own) => {
-                let alias = ALIASES.iter().find(|(alias, _)| alias == own);
-                alias.map_or(own == name, |(_, names)| names.contains(&name))
+                own == name || ALIASES.iter().any(|(alias, stands_for)| alias == own && *stands_for == name)
             }
         }
     }
@@ -184,6 +192,9 @@ mod tests {
         }
         let expert = "layers.0.moe.experts.*.up_proj";
         assert!(rule("layers.*.mlp").matches(expert));
+        assert!(rule("layers.0.mlp.up_proj").matches(expert));
+        assert!(rule("mlp.up_proj").matches("layers.2.moe.shared_expert.up_proj"));
+        assert!(!rule("mlp").matches("layers.0.moe.router"), "a router is left as it is");
         assert!(rule("moe.experts").matches(expert));
         assert!(rule("experts.*.up_proj").matches(expert));
         assert!(!rule("experts.2.up_proj").matches(expert), "experts of a block are quantized alike");
@@ -220,6 +231,7 @@ mod tests {
             rules.check_names(paths.into_iter()).map_err(|error| error.to_string())
         };
         assert!(check("layers.*.attention").is_ok());
+        assert!(check("embed_positions").is_ok(), "other models have them");
         assert!(check("layers.*.q_prj").unwrap_err().contains("did you mean `q_proj`?"));
         assert!(check("lm_heed").unwrap_err().contains("did you mean `lm_head`?"));
     }

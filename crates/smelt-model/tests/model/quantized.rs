@@ -9,11 +9,13 @@ use safetensors::Dtype;
 use serde_json::{Value, json};
 use smelt_backend::kernels::QuantizationFormat;
 use smelt_backend::{Kernels, int_tensor, to_host};
+use smelt_model::adapter::ModuleNames;
 use smelt_model::blocks::Matrix;
 use smelt_model::quantization::{QuantizationPlan, QuantizationRules};
 use smelt_model::weights::{Checkpoint, QuantizeOptions, TensorFile, quantize_checkpoint};
 use smelt_model::{
-    Decoder, ForwardInput, ModelConfig, ModelError, ParameterInfo, load, load_for_training, save,
+    AdapterConfig, Decoder, ForwardInput, ModelConfig, ModelError, ParameterInfo, load, load_for_training,
+    save,
 };
 use smelt_testkit::{Golden, Tolerance, assert_close, backend_test, golden_folder, max_abs_difference};
 
@@ -24,6 +26,31 @@ backend_test!(folders_of_mlx_lm_compute_the_same, folders);
 backend_test!(packed_folders_are_saved_as_they_were, saved);
 backend_test!(packed_matrices_stay_packed, packed);
 backend_test!(every_layout_of_mlx_lm_computes_the_same, families);
+backend_test!(what_adapters_leave_is_described, described);
+
+/// A head that has become its own, a module that was trained whole, and one that is packed again.
+fn described<B: Kernels>(device: &B::Device) {
+    let (config, base) = load::<B>(&golden_folder("mlx_families").join("qwen2_tied"), device).unwrap();
+    let settings = AdapterConfig {
+        target_modules: ModuleNames::Pattern(r"(.*\.)?(q_proj|lm_head)".to_owned()),
+        modules_to_save: Some(["o_proj"].map(str::to_owned).into()),
+        ..AdapterConfig::default()
+    };
+    let (mut model, _) = base.with_new_adapter(&config, &settings, 5).unwrap();
+    let errors = model.merge_adapter_packed(&config).unwrap();
+    assert_eq!(errors.len(), 3, "both layers' queries and the head");
+    let mut config = model.described(&config);
+    assert_eq!(config.raw["quantization"]["model.layers.0.self_attn.o_proj"], false);
+    config.raw.insert("tie_word_embeddings".to_owned(), false.into());
+    let folder = tempfile::tempdir().unwrap();
+    save(&config, &model, folder.path()).unwrap();
+    let (_, back) = load::<B>(folder.path(), device).unwrap();
+    let of = |model: &Decoder<B>| {
+        let ids = int_tensor::<B, 2>(&[3, 1, 4, 1, 5, 9], [1, 6], device);
+        to_host(model.logits(model.hidden(ForwardInput::new(ids))))
+    };
+    assert_close("described", &of(&back), &of(&model), Tolerance::Logits);
+}
 
 const FOLDERS: [&str; 4] = ["mlx_4bit", "mlx_8bit", "mlx_4bit_g32_bf16", "mlx_4bit_f32"];
 

@@ -192,6 +192,10 @@ mod tests {
         steps * f64::from(tile.steps[at / group_size * tile.rows + row])
     }
 
+    /// Of the largest number of a group: half a step each for rounding the step, its inverse, the product with that,
+    /// and the result to an integer. A step is `1 / STEPS` of the largest number.
+    const LARGEST_ERROR: f64 = 4.0 * 0.5 / STEPS as f64;
+
     #[test]
     fn digits_are_those_of_the_numbers_in_their_order() {
         let (rows, inner, group_size) = (11, 128, 64);
@@ -214,7 +218,7 @@ mod tests {
                         let at = place / 16 * 16 + source(place % 16);
                         let found = value(tile, row % TILE_ROWS, group_size, at, place);
                         let error = (found - f64::from(x[row * inner + at])).abs();
-                        assert!(error <= f64::from(largest) / f64::from(1 << 23), "{row}, {at}: {found}");
+                        assert!(error <= f64::from(largest) * LARGEST_ERROR, "{row}, {at}: {found}");
                         sum += found;
                     }
                     let found = f64::from(tile.sums[group * tile.rows + row % TILE_ROWS]);

@@ -85,10 +85,14 @@ pub fn prompts(source: &Source) -> Result<Vec<Vec<u32>>, CliError> {
     let config = &source.config.decoder;
     let length = TOKENS.min(config.context_length());
     if source.companions.tokenizer()?.is_none() {
-        let id = |row: usize, at: usize| ((at * 7919 + row * 104_729 + 13) % config.vocab_size) as u32;
-        return Ok((0..TEXTS.len()).map(|row| (0..length).map(|at| id(row, at)).collect()).collect());
+        return Ok((0..TEXTS.len()).map(|row| meaningless(config.vocab_size, length, row)).collect());
     }
     encoded(source, &TEXTS, TOKENS)
+}
+
+/// A run of ids that stand for no text, another for each `row`.
+pub fn meaningless(vocab_size: usize, length: usize, row: usize) -> Vec<u32> {
+    (0..length).map(|at| ((at * 7919 + row * 104_729 + 13) % vocab_size) as u32).collect()
 }
 
 /// `texts` as the tokenizer of `source` has them: of each the first `most` tokens, as far as the context goes.
@@ -140,7 +144,11 @@ fn all_logits<B: Kernels>(
     prompts.iter().map(|prompt| logits(&model, config, prompt, device)).collect()
 }
 
-fn logits<B: Kernels>(
+/// Logits at each position of `prompt`.
+///
+/// # Errors
+/// [`CliError::Model`] for an id beyond the vocabulary.
+pub fn logits<B: Kernels>(
     model: &Decoder<B>,
     config: &DecoderConfig,
     prompt: &[u32],
@@ -151,7 +159,8 @@ fn logits<B: Kernels>(
     Ok(to_host(model.logits(model.hidden(ForwardInput::new(ids)))))
 }
 
-fn compared(expected: &[Vec<f32>], found: &[Vec<f32>], vocab_size: usize, share: f64) -> Comparison {
+/// How far the logits `found` lie from those `expected`, one list for each prompt.
+pub fn compared(expected: &[Vec<f32>], found: &[Vec<f32>], vocab_size: usize, share: f64) -> Comparison {
     let (mut largest, mut squares, mut same, mut positions) = (0.0f64, 0.0, 0, 0);
     let best = |row: &[f32]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]));
     for (expected, found) in expected.iter().zip(found) {

@@ -58,6 +58,23 @@ pub fn deployed(checkpoint: PathBuf) -> PathBuf {
     if average.is_dir() { average } else { checkpoint }
 }
 
+/// Bytes of the file at `path`, or of all files in the folder.
+///
+/// # Errors
+/// [`CliError::Io`] if it cannot be read.
+pub fn size_bytes(path: &Path) -> Result<u64, CliError> {
+    let failed = |source| CliError::Io { action: "read", path: path.to_owned(), source };
+    if path.is_file() {
+        return Ok(path.metadata().map_err(failed)?.len());
+    }
+    let mut total = 0;
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let metadata = entry.and_then(|entry| entry.metadata()).map_err(failed)?;
+        total += if metadata.is_file() { metadata.len() } else { 0 };
+    }
+    Ok(total)
+}
+
 /// Copies what belongs to the tokenizer in `from`.
 ///
 /// # Errors

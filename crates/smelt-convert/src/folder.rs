@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use half::{bf16, f16};
 use safetensors::Dtype;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use smelt_model::CONFIG_FILE;
 use smelt_model::weights::{INDEX_FILE, TensorFileWriter, Weight, divide, index, write_atomic};
 
@@ -21,12 +21,6 @@ pub struct FolderOptions {
     /// Weights beyond this go into several files; a larger tensor gets one of its own.
     pub max_shard_bytes: u64,
 }
-
-/// The keys under which configurations say what is packed.
-pub(crate) const QUANTIZATION_KEYS: [&str; 2] = ["quantization", "quantization_config"];
-
-/// The keys under which transformers 4 and 5 note the dtype of the weights.
-const DTYPE_KEYS: [&str; 2] = ["torch_dtype", "dtype"];
 
 /// Whose folder it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +67,8 @@ pub fn write_folder(
     write_whole_folder(folder, source.companions.names(), |folder| {
         source.companions.write(folder)?;
         write_weights(pending, style, options.max_shard_bytes, folder, progress)?;
-        let dtype = options.dtype.unwrap_or(usual);
-        write_json(&folder.join(CONFIG_FILE), &Value::Object(noting(name_of(dtype), &source.config.raw)))
+        let config = source.config.dequantized().noting_dtype(options.dtype.unwrap_or(usual));
+        write_json(&folder.join(CONFIG_FILE), &config.to_json())
     })
 }
 
@@ -109,15 +103,6 @@ fn is_exact_in(parameter: &Parameter<'_>, dtype: Dtype) -> bool {
     };
     let is_vector = parameter.info().shape.len() == 1 && parameter.dtype() == Dtype::F32;
     is_vector && parameter.values().iter().all(exact)
-}
-
-/// A dtype as transformers names it.
-fn name_of(dtype: Dtype) -> &'static str {
-    match dtype {
-        Dtype::F16 => "float16",
-        Dtype::BF16 => "bfloat16",
-        _ => "float32",
-    }
 }
 
 /// One tensor of the result.
@@ -199,17 +184,6 @@ fn write_weights(
         file.write(&folder.join(name))?;
     }
     Ok(())
-}
-
-fn noting(dtype: &str, raw: &Map<String, Value>) -> Map<String, Value> {
-    let mut noted = raw.clone();
-    QUANTIZATION_KEYS.iter().for_each(|key| drop(noted.shift_remove(*key)));
-    for key in DTYPE_KEYS {
-        if let Some(found) = noted.get_mut(key).filter(|found| !found.is_null()) {
-            *found = dtype.into();
-        }
-    }
-    noted
 }
 
 pub(crate) fn write_json(path: &Path, value: &Value) -> Result<(), ConvertError> {

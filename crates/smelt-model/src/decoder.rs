@@ -189,9 +189,9 @@ impl<B: Kernels> Decoder<B> {
     /// The same of rows as [`Decoder::extend`] returns them, `[rows, hidden_size]` -> `[rows, vocab_size]`.
     pub fn row_logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
         let logits = match &self.lm_head {
-            // Beside the head: merged, it would be computed anew for every token.
-            Some(head) if head.lora.is_some() => head.forward(hidden, None),
-            _ => self.head().logits(hidden),
+            // An adapter stays beside the head: merged, it would be computed anew for every token.
+            Some(head) => head.forward(hidden, None),
+            None => self.embed_tokens.weight.product(hidden, None),
         };
         soft_cap(logits, self.config.head.softcap)
     }

@@ -125,6 +125,22 @@ impl Parts {
     }
 }
 
+/// A byte-pair model in which everything is switched off that can be.
+pub fn bpe(vocab: Value, merges: Value) -> Value {
+    json!({
+        "type": "BPE",
+        "dropout": null,
+        "unk_token": null,
+        "continuing_subword_prefix": null,
+        "end_of_word_suffix": null,
+        "fuse_unk": false,
+        "byte_fallback": false,
+        "ignore_merges": false,
+        "vocab": vocab,
+        "merges": merges,
+    })
+}
+
 /// Puts `before` and `after`, tokens with their ids, around a text.
 pub fn around(before: Option<(&str, u32)>, after: Option<(&str, u32)>) -> Value {
     let token = |(name, _): (&str, u32)| json!({"SpecialToken": {"id": name, "type_id": 0}});

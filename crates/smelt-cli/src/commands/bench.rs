@@ -24,9 +24,9 @@ use smelt_data::hub::RepoKind;
 use smelt_generate::{GenerateOptions, generate};
 use smelt_model::estimate::parameters;
 use smelt_model::{Decoder, ModelConfig, Trained, training_flops_per_token};
-use smelt_train::Trainer;
 
 use self::folder::FolderJob;
+use self::train::StepsJob;
 use crate::config::{BackendSection, RunConfig};
 use crate::context::Context;
 use crate::error::CliError;
@@ -170,7 +170,9 @@ fn measure(
     }
     let shape = format!("{} x {} tokens", config.train.batch_size, config.train.seq_length);
     context.output.note("measuring training");
-    let speed = dispatch(backend, TrainingJob { config, model, steps: args.steps })?;
+    let (seconds, _) = dispatch(backend, StepsJob { config, model, steps: args.steps, warm_steps: 1 })?;
+    let tokens = config.train.batch_size * config.train.seq_length * config.train.gradient_accumulation_steps;
+    let speed = (tokens * seconds.len()) as f64 / seconds.iter().sum::<f64>();
     let flops = speed * training_flops_per_token(&model.decoder, config.train.seq_length, Trained::Model);
     rows.push(Measurement {
         measurement: "training",
@@ -255,32 +257,6 @@ impl Job for MatmulJob {
 
     fn run<B: Kernels>(self, device: B::Device) -> f64 {
         matmul_flops_per_second::<B>(self.size, MATMUL_TIME, &device)
-    }
-}
-
-/// Tokens per second of training steps.
-struct TrainingJob<'a> {
-    config: &'a RunConfig,
-    model: &'a ModelConfig,
-    steps: u32,
-}
-
-impl Job for TrainingJob<'_> {
-    type Output = Result<f64, CliError>;
-
-    fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
-        let settings = self.config.train_config();
-        let batch = batch(settings.batch_size, settings.seq_length, self.model.decoder.vocab_size);
-        let model = Decoder::<B>::init(self.model, settings.seed, &device);
-        let mut trainer = Trainer::new(settings, self.model.clone(), model, device)?;
-        let batches = [batch];
-        trainer.step(&batches)?;
-        let started = Instant::now();
-        for _ in 0..self.steps {
-            trainer.step(&batches)?;
-        }
-        let tokens = batches[0].input_ids.len() * self.steps as usize;
-        Ok(tokens as f64 / started.elapsed().as_secs_f64())
     }
 }
 

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use smelt_backend::{Job, Kernels, dispatch, int_tensor, to_host};
+use smelt_backend::{Job, Kernels, dispatch};
 use smelt_data::hub::RepoKind;
 use smelt_model::adapter::RoundingError;
 use smelt_model::weights::GENERATION_CONFIG_FILE;
-use smelt_model::{CONFIG_FILE, Decoder, ForwardInput, ModelConfig, save};
+use smelt_model::{CONFIG_FILE, save};
 
+use crate::comparison::{Comparison, compared, logits, meaningless};
 use crate::config::BackendSection;
 use crate::context::Context;
 use crate::error::CliError;
@@ -49,8 +50,10 @@ pub struct FuseArgs {
 #[derive(Debug, Serialize)]
 struct Fused<'a> {
     output: &'a Path,
-    #[serde(flatten)]
-    compared: Compared,
+    /// Largest difference between logits.
+    largest_difference: f64,
+    /// Share of positions whose likeliest token is the same.
+    top_1_agreement: f64,
     /// What quantizing the sums again cost, where it was done.
     requantized: Option<Requantized>,
 }
@@ -64,15 +67,6 @@ struct Requantized {
     /// The same of the worst module.
     largest_error: f64,
     worst_module: String,
-}
-
-/// The fused model beside base and adapter.
-#[derive(Debug, Clone, Copy, Serialize)]
-struct Compared {
-    /// Largest difference between logits.
-    largest_difference: f64,
-    /// Share of positions whose likeliest token is the same.
-    top_1_agreement: f64,
 }
 
 pub fn run(args: &FuseArgs, context: &Context) -> Result<(), CliError> {
@@ -94,7 +88,14 @@ pub fn run(args: &FuseArgs, context: &Context) -> Result<(), CliError> {
     let job = FuseJob { source: &source, output: &args.output, dequantize: args.dequantize };
     let (compared, requantized) = dispatch(selection.name, job)?;
     copy_tokenizer(source.tokenizer_folder(), &args.output)?;
-    context.output.record(&Fused { output: &args.output, compared, requantized: requantized.clone() })?;
+    let Comparison { largest_difference, top_1_agreement, .. } = compared;
+    let output = &args.output;
+    context.output.record(&Fused {
+        output,
+        largest_difference,
+        top_1_agreement,
+        requantized: requantized.clone(),
+    })?;
     if let Some(Requantized { modules, mean_error, largest_error, worst_module }) = requantized {
         context.output.line(&format!(
             "quantized {modules} modules again, which moved their weights by {:.2} % (root mean square; at most {:.2} % \
@@ -103,11 +104,10 @@ pub fn run(args: &FuseArgs, context: &Context) -> Result<(), CliError> {
             100.0 * largest_error
         ))?;
     }
-    let Compared { largest_difference, top_1_agreement } = compared;
     context.output.line(&format!(
         "wrote {}; logits differ from those of base and adapter by at most {largest_difference:.1e}, the likeliest \
          token is the same in {:.0} % of {COMPARED_TOKENS} places",
-        args.output.display(),
+        output.display(),
         100.0 * top_1_agreement
     ))
 }
@@ -119,11 +119,14 @@ struct FuseJob<'a> {
 }
 
 impl Job for FuseJob<'_> {
-    type Output = Result<(Compared, Option<Requantized>), CliError>;
+    type Output = Result<(Comparison, Option<Requantized>), CliError>;
 
     fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
         let (mut config, mut model) = self.source.load::<B>(&device)?;
-        let adapted = logits(&model, &config, &device);
+        let vocab_size = config.decoder.vocab_size;
+        let length = COMPARED_TOKENS.min(config.decoder.context_length());
+        let ids = meaningless(vocab_size, length, 0);
+        let adapted = logits(&model, &config.decoder, &ids, &device)?;
         let mut requantized = None;
         if config.quantization.is_some() && !self.dequantize {
             requantized = requantized_of(&model.merge_adapter_packed(&config)?);
@@ -144,8 +147,9 @@ impl Job for FuseJob<'_> {
             fs::copy(&generation, self.output.join(GENERATION_CONFIG_FILE)).map_err(failed)?;
         }
         save(&config, &model, self.output)?;
-        let compared = compare(&logits(&model, &config, &device), &adapted, config.decoder.vocab_size);
-        Ok((compared, requantized))
+        let fused = logits(&model, &config.decoder, &ids, &device)?;
+        // Whatever the rounding costs is reported, not judged.
+        Ok((compared(&[adapted], &[fused], vocab_size, f64::INFINITY), requantized))
     }
 }
 
@@ -157,23 +161,4 @@ fn requantized_of(errors: &[RoundingError]) -> Option<Requantized> {
         largest_error: worst.relative,
         worst_module: worst.module.clone(),
     })
-}
-
-/// Logits of a text without sense.
-fn logits<B: Kernels>(model: &Decoder<B>, config: &ModelConfig, device: &B::Device) -> Vec<f32> {
-    let length = COMPARED_TOKENS.min(config.decoder.context_length());
-    let ids: Vec<u32> =
-        (0..length).map(|at| (at * 7919 + 13) as u32 % config.decoder.vocab_size as u32).collect();
-    to_host(model.logits(model.hidden(ForwardInput::new(int_tensor::<B, 2>(&ids, [1, length], device)))))
-}
-
-fn compare(found: &[f32], expected: &[f32], vocab_size: usize) -> Compared {
-    let differences = found.iter().zip(expected).map(|(a, b)| f64::from((a - b).abs()));
-    let best = |row: &[f32]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]));
-    let rows = found.chunks(vocab_size).zip(expected.chunks(vocab_size));
-    let same = rows.clone().filter(|(a, b)| best(a) == best(b)).count();
-    Compared {
-        largest_difference: differences.fold(0.0, f64::max),
-        top_1_agreement: same as f64 / rows.count() as f64,
-    }
 }

@@ -11,6 +11,7 @@ use smelt_model::{Adapter, estimate};
 
 use crate::context::Context;
 use crate::error::CliError;
+use crate::folders::size_bytes;
 use crate::hub::local_folder;
 use crate::model_files;
 use crate::model_source::ModelSource;
@@ -109,7 +110,7 @@ fn gather(source: &ModelSource) -> Result<ModelFacts, CliError> {
         context: config.decoder.context_length(),
         tie_word_embeddings: config.decoder.tie_word_embeddings,
         tokenizer_vocab_size: tokenizer.map(|tokenizer| tokenizer.vocab_size()),
-        size_bytes: folder_bytes(folder)?,
+        size_bytes: size_bytes(folder)?,
         adapter: source
             .adapter
             .as_deref()
@@ -127,19 +128,6 @@ fn adapter_facts(folder: &Path, names: &NameMap) -> Result<AdapterFacts, CliErro
         lora_alpha: adapter.config.lora_alpha,
         parameters: adapter.parameters(),
     })
-}
-
-fn folder_bytes(folder: &Path) -> Result<u64, CliError> {
-    let failed = |source| CliError::Io { action: "read", path: folder.to_owned(), source };
-    if folder.is_file() {
-        return Ok(folder.metadata().map_err(failed)?.len());
-    }
-    let mut total = 0;
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let metadata = entry.and_then(|entry| entry.metadata()).map_err(failed)?;
-        total += if metadata.is_file() { metadata.len() } else { 0 };
-    }
-    Ok(total)
 }
 
 fn quantization(facts: &QuantizationFacts) -> String {

@@ -283,11 +283,7 @@ impl Keys<'_> {
     }
 
     fn tokens(&self, raw: &mut Map<String, Json>, vocab_size: usize) -> Result<(), ConvertError> {
-        // llama.cpp passes over ids without a token.
-        let token = |role: &str| {
-            let id = self.metadata.token(&format!("tokenizer.ggml.{role}_token_id"))?;
-            Ok::<_, ConvertError>(id.filter(|id| (*id as usize) < vocab_size))
-        };
+        let token = |role: &str| self.metadata.token(role, vocab_size);
         let (end, turn) = (token("eos")?, token("eot")?);
         let ends: Vec<u32> = end.into_iter().chain(turn.filter(|turn| Some(*turn) != end)).collect();
         let ends = if let [end] = ends.as_slice() { json!(end) } else { json!(ends) };

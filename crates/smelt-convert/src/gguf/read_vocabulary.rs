@@ -26,10 +26,7 @@ impl GgufModel {
             |name: &str| Ok::<_, ConvertError>(metadata.texts(&key(name))?.unwrap_or_default().to_vec());
         let flag = |name: &str| metadata.flag(&key(name));
         let tokens = texts("tokens")?;
-        // llama.cpp passes over ids without a token.
-        let token = |name: &str| {
-            Ok::<_, ConvertError>(metadata.token(&key(name))?.filter(|id| (*id as usize) < tokens.len()))
-        };
+        let token = |role: &str| metadata.token(role, tokens.len());
         let scores = metadata.floats(&key("scores"))?.unwrap_or_default();
         let bytes = metadata.integers(&key("precompiled_charsmap"))?.unwrap_or_default();
         Ok(Some(GgufVocabulary {
@@ -38,10 +35,10 @@ impl GgufModel {
             scores: scores.iter().map(|score| *score as f32).collect(),
             kinds: self.token_kinds()?,
             merges: texts("merges")?,
-            begin: token("bos_token_id")?,
-            end: token("eos_token_id")?,
-            unknown: token("unknown_token_id")?,
-            padding: token("padding_token_id")?,
+            begin: token("bos")?,
+            end: token("eos")?,
+            unknown: token("unknown")?,
+            padding: token("padding")?,
             adds_begin: flag("add_bos_token")?,
             adds_end: flag("add_eos_token")?,
             adds_space: flag("add_space_prefix")?,

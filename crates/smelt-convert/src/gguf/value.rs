@@ -103,17 +103,24 @@ impl Metadata {
         self.count(key)?.ok_or_else(|| missing(key, "a whole number"))
     }
 
-    /// The id of a token, or `None` where absent.
+    /// The id of the token for `role`, such as `bos`; `None` where absent, or where no such token is among `vocab_size`:
+    /// llama.cpp passes over those.
     ///
     /// # Errors
     /// [`ConvertError::BadMetadata`] for anything else.
-    pub fn token(&self, key: &str) -> Result<Option<u32>, ConvertError> {
-        let number = self.read(key, "the id of a token", |value| match value {
-            Value::Unsigned(number) => Some(i128::from(*number)),
-            Value::Signed(number) => Some(i128::from(*number)),
-            _ => None,
-        })?;
-        Ok(number.and_then(|number| u32::try_from(number).ok()))
+    pub fn token(&self, role: &str, vocab_size: usize) -> Result<Option<u32>, ConvertError> {
+        let number =
+            self.read(
+                &format!("tokenizer.ggml.{role}_token_id"),
+                "the id of a token",
+                |value| match value {
+                    Value::Unsigned(number) => Some(i128::from(*number)),
+                    Value::Signed(number) => Some(i128::from(*number)),
+                    _ => None,
+                },
+            )?;
+        let token = number.and_then(|number| u32::try_from(number).ok());
+        Ok(token.filter(|token| (*token as usize) < vocab_size))
     }
 
     /// A finite number, or `None` where absent.

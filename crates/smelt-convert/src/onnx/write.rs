@@ -5,7 +5,6 @@ use std::path::Path;
 
 use prost::Message;
 use safetensors::Dtype;
-use serde_json::Value as Json;
 use smelt_model::weights::write_atomic;
 use smelt_model::{CONFIG_FILE, DecoderConfig, RopeScaling};
 
@@ -16,7 +15,7 @@ use super::proto::{
     ValueInfoProto,
 };
 use super::weights::{Initializer, Weights};
-use crate::folder::{QUANTIZATION_KEYS, write_json};
+use crate::folder::write_json;
 use crate::output::{Progress, check_range, write_whole_folder};
 use crate::{ConvertError, Source};
 
@@ -87,9 +86,7 @@ pub fn write_onnx(
         let path = folder.join(MODEL_FILE);
         write_atomic(&path, |file| file.write_all(&model.encode_to_vec()))
             .map_err(ConvertError::io("write", &path))?;
-        let mut raw = source.config.raw.clone();
-        QUANTIZATION_KEYS.iter().for_each(|key| drop(raw.shift_remove(*key)));
-        write_json(&folder.join(CONFIG_FILE), &Json::Object(raw))
+        write_json(&folder.join(CONFIG_FILE), &source.config.dequantized().to_json())
     })
 }
 

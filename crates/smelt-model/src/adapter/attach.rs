@@ -106,19 +106,15 @@ impl<B: Kernels> Decoder<B> {
         let Some(default) = model.quantization.as_ref().map(|quantization| quantization.default) else {
             return model.clone();
         };
-        let mut quantization = Quantization::uniform(default);
-        for (path, matrix) in self.clone().matrices_mut() {
-            let format = match matrix {
+        let mut copy = self.clone();
+        let modules = copy.matrices_mut().map(|(path, matrix)| {
+            let format = match &*matrix {
                 Matrix::Quantized(weight) => Some(weight.format()),
                 Matrix::Dense(_) => None,
             };
-            // Where rows do not divide into groups, nobody expects codes.
-            let is_expected = format.is_some() || default.groups(matrix.dims()[1]).is_ok();
-            if format != Some(default) && is_expected {
-                quantization.modules.insert(model.family.names.mlx_module(&path), format);
-            }
-        }
-        model.quantized(quantization)
+            (model.family.names.mlx_module(&path), matrix.dims()[1], format)
+        });
+        model.quantized(Quantization::of_modules(default, modules))
     }
 
     /// Holds all weights in floats: packed ones in f32.

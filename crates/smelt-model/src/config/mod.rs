@@ -7,6 +7,7 @@ mod section;
 
 use std::path::Path;
 
+use safetensors::Dtype;
 use serde_json::{Map, Value};
 
 pub use decoder::{
@@ -21,9 +22,13 @@ use crate::error::ModelError;
 use crate::family::{self, Family};
 use crate::json;
 use crate::quantization::Quantization;
+use crate::weights::dtype_name;
 
 /// File name of a model's configuration.
 pub const CONFIG_FILE: &str = "config.json";
+
+/// The keys under which transformers 4 and 5 note the dtype of the weights.
+const DTYPE_KEYS: [&str; 2] = ["torch_dtype", "dtype"];
 
 /// A model's configuration: its family, its JSON without loss, and the decoder it describes.
 #[derive(Debug, Clone)]
@@ -112,6 +117,23 @@ impl ModelConfig {
         let mut config = self.clone();
         Quantization::remove(&mut config.raw);
         config.quantization = None;
+        config
+    }
+
+    /// The dtype that is noted for the weights, as transformers names it.
+    pub fn noted_dtype(&self) -> Option<&str> {
+        DTYPE_KEYS.iter().find_map(|key| self.raw.get(*key)?.as_str())
+    }
+
+    /// The same where the dtype of the weights, if it is noted, is `dtype`: f32, f16 or bf16.
+    pub fn noting_dtype(&self, dtype: Dtype) -> Self {
+        let mut config = self.clone();
+        for key in DTYPE_KEYS {
+            let noted = config.raw.get_mut(key).filter(|found| !found.is_null());
+            if let Some((noted, name)) = noted.zip(dtype_name(dtype)) {
+                *noted = name.into();
+            }
+        }
         config
     }
 

@@ -36,6 +36,19 @@ impl Quantization {
         Self { default: format, modules: IndexMap::new() }
     }
 
+    /// The formats of `modules`, which are mlx-lm's names with the values of a row: those are named whose format is
+    /// not `default`.
+    pub(crate) fn of_modules(
+        default: QuantizationFormat,
+        modules: impl Iterator<Item = (String, usize, Option<QuantizationFormat>)>,
+    ) -> Self {
+        // Where rows do not divide into groups, nobody expects codes.
+        let is_expected = |columns, format: Option<_>| format.is_some() || default.groups(columns).is_ok();
+        let named =
+            modules.filter(|(_, columns, format)| *format != Some(default) && is_expected(*columns, *format));
+        Self { default, modules: named.map(|(name, _, format)| (name, format)).collect() }
+    }
+
     /// What a `config.json` says; `None` if it says nothing.
     ///
     /// # Errors

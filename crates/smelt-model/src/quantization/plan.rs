@@ -75,15 +75,10 @@ impl QuantizationRules {
         let commonest = counts.iter().max_by_key(|(_, count)| **count).map(|(format, _)| *format);
         let default = self.usual.or(commonest).filter(|_| commonest.is_some());
         let default = default.ok_or(ModelError::NothingQuantized)?;
-        let mut modules = IndexMap::new();
-        for path in matrices.keys() {
-            let (format, name) = (formats[path], config.family.names.mlx_module(&one_expert(path)));
-            // Where rows do not divide into groups, nobody expects codes.
-            if format != Some(default) && (format.is_some() || default.groups(matrices[path]).is_ok()) {
-                modules.insert(name, format);
-            }
-        }
-        Ok(Quantization { default, modules })
+        let modules = matrices.iter().map(|(path, columns)| {
+            (config.family.names.mlx_module(&one_expert(path)), *columns, formats[path])
+        });
+        Ok(Quantization::of_modules(default, modules))
     }
 }
 

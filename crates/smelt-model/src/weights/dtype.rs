@@ -1,10 +1,33 @@
-//! Between the dtypes of files and f32 on the host: the one place that converts.
+//! The dtypes of files: their values on the host, and their names elsewhere. The one place that converts.
 
+use burn::tensor::DType;
 use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
 use crate::error::ModelError;
+
+/// Dtypes of weights as burn and as transformers name them.
+const NAMES: [(Dtype, DType, &str); 3] = [
+    (Dtype::F32, DType::F32, "float32"),
+    (Dtype::BF16, DType::BF16, "bfloat16"),
+    (Dtype::F16, DType::F16, "float16"),
+];
+
+/// burn's name for a dtype that weights are held in.
+pub(super) fn held_dtype(dtype: Dtype) -> Option<DType> {
+    NAMES.iter().find(|(file, ..)| *file == dtype).map(|(_, held, _)| *held)
+}
+
+/// The dtype of a file for what is held in `dtype`: f32 for all that is no dtype of weights.
+pub(super) fn file_dtype(dtype: DType) -> Dtype {
+    NAMES.iter().find(|(_, held, _)| *held == dtype).map_or(Dtype::F32, |(file, ..)| *file)
+}
+
+/// What transformers calls a dtype of weights.
+pub(crate) fn dtype_name(dtype: Dtype) -> Option<&'static str> {
+    NAMES.iter().find(|(file, ..)| *file == dtype).map(|(.., name)| *name)
+}
 
 /// Dtypes that can be read as f32.
 const READABLE: &str = "F32, F16, BF16 or F64";

@@ -28,6 +28,7 @@ mod writer;
 
 pub use atomic::write_atomic;
 pub use checkpoint::{Checkpoint, INDEX_FILE, TORCH_INDEX_FILE, TORCH_WEIGHTS_FILE, WEIGHTS_FILE};
+pub(crate) use dtype::dtype_name;
 pub use dtype::float_bytes;
 pub use file::TensorFile;
 pub use load::{LoadOptions, load, load_for_training, load_quantized, load_weights, load_with, locate};

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use burn::tensor::DType;
 use bytes::Bytes;
 use safetensors::Dtype;
 use smelt_backend::Kernels;
@@ -11,7 +10,7 @@ use smelt_backend::kernels::{QuantizationFormat, QuantizedBytes, QuantizedWeight
 
 use super::check::{Found, located};
 use super::checkpoint::Checkpoint;
-use super::dtype::float_bytes;
+use super::dtype::{file_dtype, float_bytes, held_dtype};
 use super::place::{Made, Place, StoredTensor};
 use super::read_ahead::{Source, first_non_finite};
 use crate::config::ModelConfig;
@@ -109,11 +108,7 @@ impl PackedMatrix {
         let (_, bytes) = self.bytes(config, checkpoint)?;
         let (dims, format) = (self.dims, self.format);
         // Values are those of the scales' dtype.
-        let dtype = match bytes.dtype {
-            DType::F16 => Dtype::F16,
-            DType::BF16 => Dtype::BF16,
-            _ => Dtype::F32,
-        };
+        let dtype = file_dtype(bytes.dtype);
         let make = move |_: &[u8]| {
             let values = dequantize(&bytes, dims, format).expect("tensors of shapes that were checked");
             float_bytes(dtype, &values)
@@ -135,12 +130,7 @@ impl PackedMatrix {
         if weight.tensor.dtype != Dtype::U32 {
             return Err(weight.bad_dtype("U32, as the configuration says that it is packed"));
         }
-        let dtype = match scales.tensor.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            _ => return Err(scales.bad_dtype("F32, F16 or BF16")),
-        };
+        let dtype = held_dtype(scales.tensor.dtype).ok_or_else(|| scales.bad_dtype("F32, F16 or BF16"))?;
         if biases.tensor.dtype != scales.tensor.dtype {
             return Err(biases.bad_dtype("that of the scales"));
         }

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use burn::module::Param;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use safetensors::Dtype;
 use smelt_backend::kernels::{QuantizedBytes, QuantizedWeight};
 use smelt_backend::{Kernels, to_host};
 
+use super::dtype::file_dtype;
 use super::location::Location;
 use super::names::NameMap;
 use super::shards::Weight;
@@ -117,14 +118,6 @@ fn values<B: Kernels, const D: usize>(
         })
     };
     (dtype, Box::new(values))
-}
-
-fn file_dtype(dtype: DType) -> Dtype {
-    match dtype {
-        DType::BF16 => Dtype::BF16,
-        DType::F16 => Dtype::F16,
-        _ => Dtype::F32,
-    }
 }
 
 /// The three tensors of the packed matrix of module `path`.

@@ -16,6 +16,7 @@ use smelt_backend::kernels::{QuantizationFormat, QuantizedBytes};
 
 use super::check::{Found, located};
 use super::checkpoint::Checkpoint;
+use super::dtype::{file_dtype, float_bytes, held_dtype};
 use super::location::Location;
 use super::pending::Pending;
 use super::save::write_weights;
@@ -110,16 +111,17 @@ struct OutTensor<'a> {
 impl<'a> OutTensor<'a> {
     fn dense(self) -> Result<Pending<'a>, ModelError> {
         let dtype = self.dtype()?;
+        let stored = file_dtype(dtype);
         let shape = self.shape(&self.info.shape);
         let name = self.name.clone();
         let values = move || {
             let mut bytes = Vec::new();
             for path in &self.parts {
-                append(&self.values(path, dtype)?, dtype, &mut bytes);
+                bytes.append(&mut float_bytes(stored, &self.values(path, dtype)?));
             }
             Ok(Values::Bytes(bytes.into()))
         };
-        Ok(Pending { name, shape, dtype: file_dtype(dtype), values: Box::new(values) })
+        Ok(Pending { name, shape, dtype: stored, values: Box::new(values) })
     }
 
     /// Codes, scales and biases, made together when the first is asked for.
@@ -192,7 +194,7 @@ impl<'a> OutTensor<'a> {
 
     fn dtype(&self) -> Result<DType, ModelError> {
         let stored = located(self.config, self.checkpoint, &self.parts[0])?.tensor.dtype;
-        Ok(held_dtype(self.options.dtype.unwrap_or(stored)))
+        Ok(rounded_to(self.options.dtype.unwrap_or(stored)))
     }
 }
 
@@ -205,7 +207,7 @@ pub(super) fn stored_matrix(
     dims: [usize; 2],
 ) -> Result<(Vec<f32>, DType), ModelError> {
     let found = located(config, checkpoint, path)?;
-    Ok((found.values(&dims)?, held_dtype(found.tensor.dtype)))
+    Ok((found.values(&dims)?, rounded_to(found.tensor.dtype)))
 }
 
 impl Found<'_> {
@@ -221,20 +223,8 @@ impl Found<'_> {
 }
 
 /// What values that are stored in `dtype` are rounded to.
-fn held_dtype(dtype: Dtype) -> DType {
-    match dtype {
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::BF16,
-        _ => DType::F32,
-    }
-}
-
-fn file_dtype(dtype: DType) -> Dtype {
-    match dtype {
-        DType::F16 => Dtype::F16,
-        DType::BF16 => Dtype::BF16,
-        _ => Dtype::F32,
-    }
+fn rounded_to(dtype: Dtype) -> DType {
+    held_dtype(dtype).unwrap_or(DType::F32)
 }
 
 /// Rounds each value to the nearest of `dtype`.
@@ -243,14 +233,5 @@ fn round(values: &mut [f32], dtype: DType) {
         DType::F16 => values.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32()),
         DType::BF16 => values.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32()),
         _ => {}
-    }
-}
-
-/// Appends `values`, little-endian in `dtype`.
-fn append(values: &[f32], dtype: DType, bytes: &mut Vec<u8>) {
-    match dtype {
-        DType::F16 => bytes.extend(values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes())),
-        DType::BF16 => bytes.extend(values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes())),
-        _ => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
     }
 }

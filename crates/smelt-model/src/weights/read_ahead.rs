@@ -10,8 +10,8 @@ use burn::tensor::DType;
 use bytes::Bytes;
 use half::{bf16, f16};
 use rayon::prelude::*;
-use safetensors::Dtype;
 
+use super::dtype::held_dtype;
 use super::file::TensorFile;
 use super::load::LoadOptions;
 use super::place::StoredTensor;
@@ -128,7 +128,7 @@ impl Source<'_> {
 
     fn checked_values(&self, options: LoadOptions, holds: fn(DType) -> bool) -> Result<Values, ModelError> {
         let stored = self.file.in_place(&self.tensor);
-        let held = burn_dtype(self.tensor.dtype).filter(|dtype| holds(*dtype));
+        let held = held_dtype(self.tensor.dtype).filter(|dtype| holds(*dtype));
         if let Some((dtype, bytes)) = held.zip(stored) {
             self.check_finite(first_non_finite(dtype, &bytes), options.non_finite)?;
             return Ok(Values::Stored(dtype, self.turned_bytes(dtype, bytes)));
@@ -163,16 +163,6 @@ impl Source<'_> {
             NonFinite::Warn => tracing::warn!("{error}"),
         }
         Ok(())
-    }
-}
-
-/// burn's name for a dtype that parameters may be held in.
-fn burn_dtype(dtype: Dtype) -> Option<DType> {
-    match dtype {
-        Dtype::F32 => Some(DType::F32),
-        Dtype::BF16 => Some(DType::BF16),
-        Dtype::F16 => Some(DType::F16),
-        _ => None,
     }
 }
 

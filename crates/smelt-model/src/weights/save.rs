@@ -19,9 +19,6 @@ use crate::error::ModelError;
 /// File name of the settings that transformers generates with.
 pub const GENERATION_CONFIG_FILE: &str = "generation_config.json";
 
-/// The keys under which transformers 4 and 5 note the dtype of the weights.
-const DTYPE_KEYS: [&str; 2] = ["torch_dtype", "dtype"];
-
 /// What a caller may choose about saving.
 #[derive(Debug, Clone, Copy)]
 pub struct SaveOptions {
@@ -108,7 +105,7 @@ fn divided<'a>(config: &ModelConfig, weights: Vec<Pending<'a>>, max_shard_bytes:
     // mlx-lm writes an index of one file, too.
     let index =
         (mlx || shards.len() > 1).then(|| (INDEX_FILE.to_owned(), shards::index(&shards, parameters)));
-    let json = [(CONFIG_FILE.to_owned(), Value::Object(noting(dtype, &config.raw)))];
+    let json = [(CONFIG_FILE.to_owned(), config.noting_dtype(dtype).to_json())];
     Divided {
         tensors: shards.into_iter().map(|(name, weights)| (name, tensor_file(weights, mlx))).collect(),
         json: index.into_iter().chain(json).collect(),
@@ -140,22 +137,12 @@ fn remove_replaced(folder: &Path, written: &[String]) -> Result<(), ModelError> 
     Ok(())
 }
 
-/// The dtype of most values, as transformers names it.
-fn commonest_dtype(weights: &[Pending<'_>]) -> &'static str {
+/// The dtype of most values.
+fn commonest_dtype(weights: &[Pending<'_>]) -> Dtype {
     let elements =
         |dtype| weights.iter().filter(|weight| weight.dtype == dtype).map(Pending::elements).sum::<usize>();
-    let names = [(Dtype::F32, "float32"), (Dtype::BF16, "bfloat16"), (Dtype::F16, "float16")];
-    names.into_iter().max_by_key(|(dtype, _)| elements(*dtype)).map_or("float32", |(_, name)| name)
-}
-
-fn noting(dtype: &str, raw: &Map<String, Value>) -> Map<String, Value> {
-    let mut noted = raw.clone();
-    for key in DTYPE_KEYS {
-        if let Some(found) = noted.get_mut(key).filter(|found| !found.is_null()) {
-            *found = dtype.into();
-        }
-    }
-    noted
+    let dtypes = [Dtype::F32, Dtype::BF16, Dtype::F16];
+    dtypes.into_iter().max_by_key(|dtype| elements(*dtype)).unwrap_or(Dtype::F32)
 }
 
 /// What transformers itself derives from a configuration that has no generation settings.

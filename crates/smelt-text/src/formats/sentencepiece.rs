@@ -17,7 +17,7 @@ use tokenizers::AddedToken;
 
 use self::charsmap::Charsmap;
 use self::model::{Kind, Model, Piece, PieceKind};
-use super::{Parts, Settings, around};
+use super::{Parts, Settings, around, bpe};
 use crate::TextError;
 
 /// How SentencePiece writes a space.
@@ -57,7 +57,7 @@ pub fn convert_model(model: &Model, settings: &Settings) -> Result<Vec<u8>, &'st
     let mut parts = Parts {
         model: match model.kind {
             Kind::Unigram => unigram(model),
-            Kind::Bpe => bpe(model, &ids),
+            Kind::Bpe => byte_pairs(model, &ids),
         },
         decoder: decoder(model),
         post_processor: post_processor(model, settings),
@@ -122,20 +122,12 @@ fn unigram(model: &Model) -> Value {
     json!({"type": "Unigram", "unk_id": model.unknown_id(), "vocab": vocab, "byte_fallback": model.byte_fallback})
 }
 
-fn bpe(model: &Model, ids: &HashMap<&str, u32>) -> Value {
-    let unknown = model.unknown_id().map(|id| &model.pieces[id].text);
-    json!({
-        "type": "BPE",
-        "dropout": null,
-        "unk_token": unknown,
-        "continuing_subword_prefix": null,
-        "end_of_word_suffix": null,
-        "fuse_unk": true,
-        "byte_fallback": model.byte_fallback,
-        "ignore_merges": false,
-        "vocab": ids,
-        "merges": merges(model, ids),
-    })
+fn byte_pairs(model: &Model, ids: &HashMap<&str, u32>) -> Value {
+    let mut pairs = bpe(json!(ids), json!(merges(model, ids)));
+    pairs["unk_token"] = json!(model.unknown_id().map(|id| &model.pieces[id].text));
+    pairs["fuse_unk"] = true.into();
+    pairs["byte_fallback"] = model.byte_fallback.into();
+    pairs
 }
 
 /// Every way to make a piece of two others, the piece of the highest score first.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{Parts, Settings, around};
+use super::{Parts, Settings, around, bpe};
 use crate::TextError;
 use crate::split::QWEN2;
 
@@ -37,18 +37,7 @@ pub fn convert(folder: &Path, settings: &Settings) -> Result<Vec<u8>, TextError>
     };
     parts.post_processor = post_processor(settings, add_prefix_space, id_of);
     parts.add_special_tokens(settings, id_of);
-    parts.model = json!({
-        "type": "BPE",
-        "dropout": null,
-        "unk_token": null,
-        "continuing_subword_prefix": null,
-        "end_of_word_suffix": null,
-        "fuse_unk": false,
-        "byte_fallback": false,
-        "ignore_merges": false,
-        "vocab": vocab,
-        "merges": merges,
-    });
+    parts.model = bpe(vocab.into(), json!(merges));
     Ok(parts.into_json())
 }
 

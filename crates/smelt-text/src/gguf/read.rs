@@ -10,7 +10,7 @@ use super::{GgufVocabulary, TokenKind};
 use crate::TextError;
 use crate::formats::sentencepiece::convert_model;
 use crate::formats::sentencepiece::model::{Kind, Model, Normalizer, Piece, PieceKind};
-use crate::formats::{Parts, Settings, around};
+use crate::formats::{Parts, Settings, around, bpe};
 
 impl GgufVocabulary {
     /// The contents of a `tokenizer.json`.
@@ -79,23 +79,13 @@ impl GgufVocabulary {
                 parts.added_tokens.insert(id, AddedToken::from(token, special).normalized(false));
             }
         }
-        let merges = self.known_merges(&vocab)?;
+        let merges = json!(self.known_merges(&vocab)?);
         parts.post_processor = self.surroundings(rule.adds_begin);
         if parts.post_processor.is_null() {
             parts.post_processor = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true});
         }
-        parts.model = json!({
-            "type": "BPE",
-            "dropout": null,
-            "unk_token": null,
-            "continuing_subword_prefix": null,
-            "end_of_word_suffix": null,
-            "fuse_unk": false,
-            "byte_fallback": false,
-            "ignore_merges": rule.ignores_merges,
-            "vocab": vocab,
-            "merges": merges,
-        });
+        parts.model = bpe(vocab.into(), merges);
+        parts.model["ignore_merges"] = rule.ignores_merges.into();
         Ok(parts.into_json())
     }
 

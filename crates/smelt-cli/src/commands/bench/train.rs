@@ -139,11 +139,13 @@ fn table(speed: &Speed) -> String {
 }
 
 /// Seconds of each step, and the loss of the last.
-struct StepsJob<'a> {
-    config: &'a RunConfig,
-    model: &'a ModelConfig,
-    steps: u32,
-    warm_steps: u32,
+pub struct StepsJob<'a> {
+    pub config: &'a RunConfig,
+    pub model: &'a ModelConfig,
+    /// Steps that are timed.
+    pub steps: u32,
+    /// Steps before them.
+    pub warm_steps: u32,
 }
 
 impl Job for StepsJob<'_> {

@@ -16,6 +16,7 @@ use crate::comparison::{CompareJob, Comparison, prompts};
 use crate::config::BackendSection;
 use crate::context::Context;
 use crate::error::CliError;
+use crate::folders::size_bytes;
 use crate::progress::{Progress, Unit};
 use crate::quantity::bytes;
 use crate::quantize;
@@ -56,7 +57,7 @@ pub fn run(args: &ConvertArgs, model: &Path, context: &Context) -> Result<(), Cl
     for note in &notes {
         context.output.note(&format!("note: {note}"));
     }
-    let size = size_of(&output)?;
+    let size = size_bytes(&output)?;
     // Nothing here runs a graph; `cargo xtask check-python` does.
     let checked = match args.no_check || args.to == Format::Onnx {
         true => None,
@@ -190,20 +191,6 @@ fn write(
         }
     }
     .map_err(CliError::from)
-}
-
-/// Bytes of the file, or of all files in the folder.
-fn size_of(path: &Path) -> Result<u64, CliError> {
-    let failed = |source| CliError::Io { action: "read", path: path.to_owned(), source };
-    if path.is_file() {
-        return Ok(path.metadata().map_err(failed)?.len());
-    }
-    let mut total = 0;
-    for entry in std::fs::read_dir(path).map_err(failed)? {
-        let metadata = entry.and_then(|entry| entry.metadata()).map_err(failed)?;
-        total += if metadata.is_file() { metadata.len() } else { 0 };
-    }
-    Ok(total)
 }
 
 /// How far logits may move, as a share of their spread: rounding to few bits costs some of it, and a tensor in the

@@ -1,6 +1,5 @@
 //! Checks of a base's adapters: logits, loss and greedy decoding with each, and merged into the weights.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use burn::module::Param;
@@ -11,6 +10,7 @@ use smelt_model::weights::TensorFile;
 use smelt_model::{Adapter, ParameterInfo, ParameterVisitor};
 
 use super::causal::{Causal, greedy_options};
+use super::golden::Variants;
 use crate::error::CliError;
 use crate::token_ids::TokenIds;
 
@@ -28,15 +28,9 @@ const TENSORS: [&str; 5] = ["logits", "loss", "greedy.ids", "merged_logits", "me
 impl<B: Kernels> Causal<'_, B> {
     /// Every adapter that the reference has outputs of.
     pub fn adapters(&mut self) -> Result<(), CliError> {
-        let path = self.golden.folder.join(GOLDEN_FILE);
-        if !path.exists() {
-            return Ok(());
-        }
-        let reference = TensorFile::open(&path)?;
-        let (known, unknown): (Vec<&str>, Vec<&str>) =
-            reference.names().into_iter().partition(|name| tag(name).is_some());
-        self.checks.unread("tensor", unknown.into_iter().map(str::to_owned));
-        for tag in known.into_iter().filter_map(tag).collect::<BTreeSet<_>>() {
+        let found = self.golden.variants(GOLDEN_FILE, tag, &[], self.checks)?;
+        let Some(Variants { reference, tags }) = found else { return Ok(()) };
+        for tag in &tags {
             let adapter = Adapter::open(&self.golden.folder.join(tag), &self.config.family.names)?;
             let adapted = self.model.clone().with_adapter(&self.config, &adapter)?;
             let base = std::mem::replace(&mut self.model, adapted);

@@ -1,15 +1,13 @@
 //! Checks of GGUF files beside a model: values of their blocks, logits with these, and llama.cpp's logits.
 
-use std::collections::BTreeSet;
-
-use smelt_backend::{Job, Kernels, int_tensor, to_host};
+use smelt_backend::{Job, Kernels};
 use smelt_convert::gguf::EXTENSION;
 use smelt_convert::{Parameter, Source};
-use smelt_model::ForwardInput;
 use smelt_model::weights::{LoadOptions, TensorFile, load_weights};
 
 use super::checks::Checks;
-use super::golden::Golden;
+use super::golden::{Golden, Variants};
+use crate::comparison::logits;
 use crate::error::CliError;
 
 /// File of the reference outputs.
@@ -34,21 +32,14 @@ impl Job for GgufJob<'_> {
     type Output = Result<(), CliError>;
 
     fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
-        let path = self.golden.folder.join(GOLDEN_FILE);
-        if !path.exists() {
-            return Ok(());
-        }
-        let reference = TensorFile::open(&path)?;
-        let (known, unknown): (Vec<&str>, Vec<&str>) =
-            reference.names().into_iter().partition(|name| tag(name).is_some());
-        self.checks.unread("tensor", unknown.into_iter().map(str::to_owned));
-        let tags: BTreeSet<&str> = known.into_iter().filter_map(tag).collect();
+        let found = self.golden.variants(GOLDEN_FILE, tag, &[], self.checks)?;
+        let Some(Variants { reference, tags }) = found else { return Ok(()) };
         let files = std::fs::read_dir(&self.golden.folder).into_iter().flatten().flatten();
         let names = files.map(|entry| entry.file_name().to_string_lossy().into_owned());
         let extra =
             names.filter(|name| name.ends_with(&format!(".{EXTENSION}")) && !tags.contains(kind_of(name)));
         self.checks.unread("file", extra);
-        for tag in tags {
+        for tag in &tags {
             if let Err(error) = check::<B>(self.golden, self.checks, &reference, tag, &device) {
                 self.checks.fail_with(&format!("{tag} load"), &error);
             }
@@ -73,9 +64,8 @@ fn check<B: Kernels>(
         checks.close(&name("values"), &values, &reference.f32(&name(VALUES))?, 0.0);
     }
     let ids = golden.ids("input_ids")?;
-    let ids = int_tensor::<B, 2>(ids.row(0), [1, ids.shape[1]], device);
     let model = load_weights::<B>(&source.config, &source.checkpoint, LoadOptions::default(), device)?;
-    let logits = to_host(model.logits(model.hidden(ForwardInput::new(ids))));
+    let logits = logits(&model, &source.config.decoder, ids.row(0), device)?;
     if reference.contains(&name(LOGITS)) {
         let tolerance = golden.tolerance("logits_abs", 2e-4);
         checks.close(&name("logits"), &logits, &reference.f32(&name(LOGITS))?, tolerance);

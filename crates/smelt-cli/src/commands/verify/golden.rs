@@ -1,10 +1,12 @@
 //! A folder of reference outputs: what the generator of `golden/` wrote.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use smelt_model::weights::TensorFile;
 
+use super::checks::Checks;
 use crate::error::CliError;
 use crate::token_ids::TokenIds;
 
@@ -39,6 +41,14 @@ pub fn read_json(path: &Path) -> Result<Value, CliError> {
     serde_json::from_slice(&text).map_err(|source| CliError::Json { path: path.to_owned(), source })
 }
 
+/// Reference outputs of what belongs to a model: its adapters, or the same weights in other formats.
+pub struct Variants {
+    /// The outputs of all.
+    pub reference: TensorFile,
+    /// What each variant is called.
+    pub tags: BTreeSet<String>,
+}
+
 impl Golden {
     /// Opens the reference tensors beside `meta`.
     ///
@@ -47,6 +57,30 @@ impl Golden {
     pub fn open(folder: &Path, meta: Value) -> Result<Self, CliError> {
         let tensors = TensorFile::open(&folder.join("golden.safetensors"))?;
         Ok(Self { folder: folder.to_owned(), meta, tensors })
+    }
+
+    /// The outputs in `file`, if the folder has it; `tag` takes the variant from the name of a tensor. A tensor
+    /// without one is a failed check, unless it is among `others`.
+    ///
+    /// # Errors
+    /// [`CliError::Model`] if they cannot be read.
+    pub fn variants(
+        &self,
+        file: &str,
+        tag: fn(&str) -> Option<&str>,
+        others: &[&str],
+        checks: &mut Checks,
+    ) -> Result<Option<Variants>, CliError> {
+        let path = self.folder.join(file);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let reference = TensorFile::open(&path)?;
+        let (known, unknown): (Vec<&str>, Vec<&str>) =
+            reference.names().into_iter().partition(|name| tag(name).is_some());
+        checks.unread("tensor", unknown.into_iter().filter(|name| !others.contains(name)).map(str::to_owned));
+        let tags = known.into_iter().filter_map(tag).map(str::to_owned).collect();
+        Ok(Some(Variants { reference, tags }))
     }
 
     /// Names of the tensors.

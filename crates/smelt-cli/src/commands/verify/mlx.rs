@@ -7,6 +7,7 @@ use smelt_model::weights::TensorFile;
 use smelt_model::{ModelConfig, load};
 
 use super::causal::Causal;
+use super::golden::Variants;
 use crate::error::CliError;
 
 /// File of the reference outputs.
@@ -34,19 +35,13 @@ fn tag(name: &str) -> Option<&str> {
 impl<B: Kernels> Causal<'_, B> {
     /// Every quantized folder that the reference has outputs of.
     pub fn mlx_folders(&mut self) -> Result<(), CliError> {
-        let path = self.golden.folder.join(GOLDEN_FILE);
-        if !path.exists() {
-            return Ok(());
-        }
-        let reference = TensorFile::open(&path)?;
-        let unknown =
-            reference.names().into_iter().filter(|name| tag(name).is_none() && *name != UNQUANTIZED);
-        self.checks.unread("tensor", unknown.map(str::to_owned));
+        let found = self.golden.variants(GOLDEN_FILE, tag, &[UNQUANTIZED], self.checks)?;
+        let Some(Variants { reference, tags }) = found else { return Ok(()) };
         if reference.contains(UNQUANTIZED) {
             let logits = self.logits()?;
             self.checks.close(UNQUANTIZED, &logits, &reference.f32(UNQUANTIZED)?, NATIVE_TOLERANCES[1].1);
         }
-        for tag in tags(&reference) {
+        for tag in &tags {
             if let Err(error) = self.mlx_folder(tag, &reference) {
                 self.checks.fail_with(&format!("{tag}: load"), &error);
             }
@@ -86,7 +81,7 @@ impl<B: Kernels> Causal<'_, B> {
 }
 
 fn native_tolerance(config: &ModelConfig) -> Option<f64> {
-    let dtype = ["torch_dtype", "dtype"].iter().find_map(|key| config.raw.get(*key)?.as_str())?;
+    let dtype = config.noted_dtype()?;
     NATIVE_TOLERANCES.iter().find(|(name, _)| *name == dtype).map(|(_, tolerance)| *tolerance)
 }
 

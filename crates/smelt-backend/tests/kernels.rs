@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stderr, reason = "a failure should say on which backend")]
 
+mod support;
+
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Int, Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;
@@ -10,27 +12,12 @@ use smelt_backend::kernels::{
     HeadWeight, RotaryStyle, activation, adamw, attention, cross_entropy, layer_norm, linear, positions,
     rms_norm, rotary, soft_cap,
 };
-use smelt_backend::{Job, Kernels, Name, Precision, dispatch, float_tensor, in_build, int_tensor, to_host};
+use smelt_backend::{Job, Kernels, Precision, float_tensor, int_tensor, to_host};
 use smelt_testkit::{Golden, numbers};
 
+use support::{on_each_backend, random};
+
 const TOLERANCE: f32 = 2e-5;
-
-/// Backends that compute on this machine without a GPU.
-fn on_each_backend<J: Job<Output = ()> + Clone>(job: J) {
-    let names: Vec<Name> = in_build()
-        .into_iter()
-        .filter(|name| matches!(name, Name::Cpu | Name::Ndarray | Name::Candle))
-        .collect();
-    assert!(!names.is_empty(), "build with --features cpu, ndarray or candle");
-    for name in names {
-        eprintln!("backend {name}");
-        dispatch(name, job.clone());
-    }
-}
-
-fn random<B: Kernels, const D: usize>(shape: [usize; D], seed: u32, device: &B::Device) -> Tensor<B, D> {
-    float_tensor(numbers(shape.iter().product(), seed), shape, device)
-}
 
 fn close(what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len(), "{what}: lengths differ");

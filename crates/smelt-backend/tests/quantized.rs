@@ -3,6 +3,8 @@
 
 #![allow(clippy::print_stderr, reason = "a failure should say on which backend")]
 
+mod support;
+
 use burn::tensor::{DType, Tensor};
 use burn_autodiff::Autodiff;
 use bytes::Bytes;
@@ -12,8 +14,10 @@ use smelt_backend::kernels::{
     CrossEntropyOptions, Head, HeadWeight, QuantizationError, QuantizationFormat, QuantizedBytes,
     QuantizedWeight,
 };
-use smelt_backend::{Job, Kernels, Name, dispatch, float_tensor, in_build, int_tensor, to_host};
+use smelt_backend::{Job, Kernels, float_tensor, int_tensor, to_host};
 use smelt_testkit::{Golden, numbers};
+
+use support::{on_each_backend, random};
 
 const DTYPES: [(DType, &str); 3] =
     [(DType::F32, "float32"), (DType::F16, "float16"), (DType::BF16, "bfloat16")];
@@ -23,23 +27,6 @@ fn formats() -> impl Iterator<Item = QuantizationFormat> {
         let format = move |group| QuantizationFormat::new(bits.into(), group as u64).expect("a known format");
         QuantizationFormat::GROUP_SIZES.into_iter().map(format)
     })
-}
-
-/// Backends that compute on this machine without a GPU.
-fn on_each_backend<J: Job<Output = ()> + Clone>(job: J) {
-    let names: Vec<Name> = in_build()
-        .into_iter()
-        .filter(|name| matches!(name, Name::Cpu | Name::Ndarray | Name::Candle))
-        .collect();
-    assert!(!names.is_empty(), "build with --features cpu, ndarray or candle");
-    for name in names {
-        eprintln!("backend {name}");
-        dispatch(name, job.clone());
-    }
-}
-
-fn random<B: Kernels, const D: usize>(shape: [usize; D], seed: u32, device: &B::Device) -> Tensor<B, D> {
-    float_tensor(numbers(shape.iter().product(), seed), shape, device)
 }
 
 fn bytes_of(values: &[f32], dtype: DType) -> Bytes {

@@ -254,20 +254,24 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
             [hidden.is_tracked(), is_tracked(&weight), is_tracked(&bias)],
         );
         let CrossEntropyLoss { likelihood, objective } = loss;
+        // Which of the gradients inputs take: those of a weight and a bias, if they are there as tensors.
         let objective = match (&weight, &bias) {
-            (Some(weight), Some(bias)) => {
-                let inputs = [&hidden, weight, bias];
-                record::<cross_entropy::WithBias, B, C, 3, 1>(inputs, objective, || gradients)
-            }
-            (Some(weight), None) => {
-                record::<cross_entropy::WithoutBias, B, C, 2, 1>([&hidden, weight], objective, || gradients)
-            }
-            (None, Some(bias)) => {
-                let inputs = [&hidden, bias];
-                record::<cross_entropy::QuantizedWithBias, B, C, 2, 1>(inputs, objective, || gradients)
+            (Some(weight), Some(bias)) => record::<cross_entropy::LinearCrossEntropy, B, C, 3, 1>(
+                [&hidden, weight, bias],
+                objective,
+                || (gradients, [0, 1, 2]),
+            ),
+            (Some(input), None) | (None, Some(input)) => {
+                let taken = if weight.is_some() { 1 } else { 2 };
+                let inputs = [&hidden, input];
+                record::<cross_entropy::LinearCrossEntropy, B, C, 2, 1>(inputs, objective, || {
+                    (gradients, [0, taken])
+                })
             }
             (None, None) => {
-                record::<cross_entropy::QuantizedWithoutBias, B, C, 1, 1>([&hidden], objective, || gradients)
+                record::<cross_entropy::LinearCrossEntropy, B, C, 1, 1>([&hidden], objective, || {
+                    (gradients, [0])
+                })
             }
         };
         CrossEntropyLoss { likelihood: Tensor::from_inner(likelihood), objective }

@@ -225,73 +225,21 @@ pub fn plain<B: Kernels>(
     TokenLoss { sum: total(losses), z_loss, logits_gradient }
 }
 
-/// `linear_cross_entropy` under autodiff: inputs `[hidden, weight, bias]`; keeps the finished gradients.
+/// `linear_cross_entropy` under autodiff: of `[hidden, weight, bias]`, the inputs that there are as tensors. Keeps the
+/// finished gradients, and which of them the inputs take.
 #[derive(Debug)]
-pub(super) struct WithBias;
+pub(super) struct LinearCrossEntropy;
 
-/// As [`WithBias`], for a head without one: inputs `[hidden, weight]`.
-#[derive(Debug)]
-pub(super) struct WithoutBias;
-
-impl<B: Kernels> Operation<B, 3> for WithBias {
+impl<B: Kernels, const N: usize> Operation<B, N> for LinearCrossEntropy {
     const NAME: &'static str = "linear_cross_entropy";
-    type Saved = Gradients<B>;
+    type Saved = (Gradients<B>, [usize; N]);
 
     fn backward(
-        gradients: Self::Saved,
+        (gradients, inputs): Self::Saved,
         grad: FloatTensor<B>,
-        _needed: [bool; 3],
-    ) -> [Option<FloatTensor<B>>; 3] {
-        gradients.scaled(tensor(grad))
-    }
-}
-
-impl<B: Kernels> Operation<B, 2> for WithoutBias {
-    const NAME: &'static str = "linear_cross_entropy";
-    type Saved = Gradients<B>;
-
-    fn backward(
-        gradients: Self::Saved,
-        grad: FloatTensor<B>,
-        _needed: [bool; 2],
-    ) -> [Option<FloatTensor<B>>; 2] {
-        let [hidden, weight, _] = gradients.scaled(tensor(grad));
-        [hidden, weight]
-    }
-}
-
-/// As [`WithBias`], for a quantized head: inputs `[hidden, bias]`.
-#[derive(Debug)]
-pub(super) struct QuantizedWithBias;
-
-/// As [`WithBias`], for a quantized head without one: input `[hidden]`.
-#[derive(Debug)]
-pub(super) struct QuantizedWithoutBias;
-
-impl<B: Kernels> Operation<B, 2> for QuantizedWithBias {
-    const NAME: &'static str = "linear_cross_entropy";
-    type Saved = Gradients<B>;
-
-    fn backward(
-        gradients: Self::Saved,
-        grad: FloatTensor<B>,
-        _needed: [bool; 2],
-    ) -> [Option<FloatTensor<B>>; 2] {
-        let [hidden, _, bias] = gradients.scaled(tensor(grad));
-        [hidden, bias]
-    }
-}
-
-impl<B: Kernels> Operation<B, 1> for QuantizedWithoutBias {
-    const NAME: &'static str = "linear_cross_entropy";
-    type Saved = Gradients<B>;
-
-    fn backward(
-        gradients: Self::Saved,
-        grad: FloatTensor<B>,
-        _needed: [bool; 1],
-    ) -> [Option<FloatTensor<B>>; 1] {
-        let [hidden, _, _] = gradients.scaled(tensor(grad));
-        [hidden]
+        _needed: [bool; N],
+    ) -> [Option<FloatTensor<B>>; N] {
+        let mut scaled = gradients.scaled(tensor(grad));
+        inputs.map(|input| scaled[input].take())
     }
 }

@@ -36,7 +36,7 @@ pub(super) enum Destination {
 }
 
 /// Who computes a product.
-#[derive(Clone, Copy, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Threads {
     /// The caller alone.
     One,

@@ -31,6 +31,7 @@ use half::{bf16, f16};
 
 use self::panel::Packed;
 use self::scales::Scale;
+use super::linear::start;
 use super::matrix::{Destination, Threads, View, product};
 use super::{contiguous, flex, from_vec, values};
 use crate::kernels::{QuantizationFormat, QuantizedWeight};
@@ -43,11 +44,9 @@ pub(super) fn forward(
 ) -> Tensor<Flex, 2> {
     let ([rows, _], [outer, inner]) = (x.dims(), weight.dims());
     assert_eq!(x.dims()[1], inner, "rows of x, and those of a [{outer}, {inner}] weight");
-    let (x, bias) = (contiguous(x), bias.map(contiguous));
-    let mut y = match &bias {
-        Some(bias) => values(bias).repeat(rows),
-        None => vec![0.0; rows * outer],
-    };
+    let x = contiguous(x);
+    // Zeros, or the bias: products are added in both cases.
+    let (mut y, _) = start(bias, [rows, outer]);
     assert_eq!(y.len(), rows * outer, "a bias for {outer} outputs");
     let held = Held::of(&weight);
     let x = View::dense(values(&x), rows, inner);

@@ -118,12 +118,10 @@ pub(super) unsafe fn product<T: Stored>(a: View<'_>, b: View<'_, T>, output: Out
     let (a, b) = (Matrix::of(a), Matrix::of(b));
     // SAFETY: the caller's promise; the views vouch for `a` and `b`.
     PACKED_ROWS.with_borrow_mut(|packed| unsafe {
-        let lanes = leaves::tile_shape().0;
-        let by_columns = T::PER_LANE == 1 && b.column_stride == 1 && n.is_multiple_of(lanes);
-        if m <= FEW_ROWS && b.row_stride == 1 {
+        let fills_registers = n.is_multiple_of(leaves::tile_shape().0);
+        let by_rows = T::PER_LANE == 1 && b.column_stride == 1 && fills_registers;
+        if m <= FEW_ROWS && (b.row_stride == 1 || by_rows) {
             few_rows(a, b, output, [m, n, k], packed, threads);
-        } else if m <= FEW_ROWS && by_columns {
-            few_rows_by_columns(a, b, output, [m, n, k], packed, threads);
         } else {
             let threads = threads_for(m * n * k, MULTIPLICATIONS, threads);
             many_rows(a, b, output, [m, n, k], packed, threads);
@@ -131,7 +129,7 @@ pub(super) unsafe fn product<T: Stored>(a: View<'_>, b: View<'_, T>, output: Out
     });
 }
 
-/// `b` is read as it lies: its columns are contiguous.
+/// `b` is read as it lies: its columns are contiguous; or its rows, which are in f32 then and fill registers.
 unsafe fn few_rows<T: Stored>(
     a: Matrix<f32>,
     b: Matrix<T>,
@@ -140,9 +138,19 @@ unsafe fn few_rows<T: Stored>(
     packed: &mut Vec<f32>,
     threads: Threads,
 ) {
+    let lanes = leaves::tile_shape().0;
     // SAFETY: the promise of `product`.
-    let x = unsafe { packed_rows(a, [m, k], packed) };
-    let piece = columns_of_piece::<T>(n, k);
+    let x = unsafe {
+        if m == 1 && a.column_stride == 1 {
+            a.from
+        } else {
+            let packed = room(packed, m * k);
+            leaves::pack(a.row_lines([0, 0], m), k, m, packed.as_mut_ptr(), std::ptr::null());
+            packed.as_ptr()
+        }
+    };
+    let least = READ_BYTES.div_ceil(k * size_of::<T>());
+    let piece = n.div_ceil(2 * PIECES * team::threads()).max(least).next_multiple_of(lanes);
     let threads = threads_for(n * k * size_of::<T>(), READ_BYTES, threads);
     let shared = Shared((x, b, output));
     for_each(n.div_ceil(piece), threads, |index| {
@@ -150,34 +158,15 @@ unsafe fn few_rows<T: Stored>(
         let first = index * piece;
         // SAFETY: the promise of `product`; pieces are columns of the output that do not overlap.
         unsafe {
-            let rows = Rows { from: b.at(0, first), stride: b.column_stride, count: piece.min(n - first) };
-            leaves::few_rows(m, x, rows, k, output.at(0, first));
-        }
-    });
-}
-
-/// `b` is read as it lies: its rows are contiguous, and fill registers.
-unsafe fn few_rows_by_columns<T: Stored>(
-    a: Matrix<f32>,
-    b: Matrix<T>,
-    output: Output,
-    [m, n, k]: [usize; 3],
-    packed: &mut Vec<f32>,
-    threads: Threads,
-) {
-    // SAFETY: the promise of `product`.
-    let x = unsafe { packed_rows(a, [m, k], packed) };
-    let piece = columns_of_piece::<T>(n, k);
-    let threads = threads_for(n * k * size_of::<T>(), READ_BYTES, threads);
-    let shared = Shared((x, b, output));
-    for_each(n.div_ceil(piece), threads, |index| {
-        let (x, b, output) = shared.get();
-        let first = index * piece;
-        // SAFETY: the promise of `product`; one number in a lane is one in f32, and pieces are columns of the output
-        // that do not overlap.
-        unsafe {
-            let (from, count) = (b.at(0, first).cast(), piece.min(n - first));
-            leaves::few_rows_by_columns(m, k, x, from, b.row_stride, count, output.at(0, first));
+            let (from, count, output) = (b.at(0, first), piece.min(n - first), output.at(0, first));
+            if b.row_stride == 1 {
+                let rows = Rows { from, stride: b.column_stride, count };
+                leaves::few_rows(m, x, rows, k, output);
+            } else {
+                // One number in a lane is one in f32.
+                let b = Panels { from: from.cast(), count, step: b.row_stride, stride: lanes };
+                leaves::few_rows_by_columns(m, k, x, b, output);
+            }
         }
     });
 }
@@ -189,24 +178,7 @@ fn threads_for(work: usize, least: usize, threads: Threads) -> Threads {
         work if work < WAKING * least => Threads::Awake,
         _ => Threads::All,
     };
-    if threads < most { threads } else { most }
-}
-
-/// All `m` rows of `a` as `[k][m]`.
-unsafe fn packed_rows(a: Matrix<f32>, [m, k]: [usize; 2], packed: &mut Vec<f32>) -> *const f32 {
-    if m == 1 && a.column_stride == 1 {
-        return a.from;
-    }
-    let packed = room(packed, m * k);
-    // SAFETY: the promise of `product`.
-    unsafe { leaves::pack(a.row_lines([0, 0], m), k, m, packed.as_mut_ptr(), std::ptr::null()) };
-    packed.as_ptr()
-}
-
-/// Columns of a matrix of `k` rows that one thread takes at a time, of `n`.
-fn columns_of_piece<T>(n: usize, k: usize) -> usize {
-    let least = READ_BYTES.div_ceil(k * size_of::<T>());
-    n.div_ceil(2 * PIECES * team::threads()).max(least).next_multiple_of(leaves::tile_shape().0)
+    threads.min(most)
 }
 
 unsafe fn many_rows<T: Stored>(

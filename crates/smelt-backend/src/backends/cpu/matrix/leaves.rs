@@ -75,12 +75,12 @@ at_level! {
 }
 
 at_level! {
-    /// `rows` rows of `a`, up to [`FEW_ROWS`] and packed `[k][rows]`, times `columns` columns of `b`, whose rows are
-    /// `b_stride` apart.
+    /// `rows` rows of `a`, up to [`FEW_ROWS`] and packed `[k][rows]`, times the columns of `b`, of which each register is
+    /// a panel.
     ///
     /// # Safety
-    /// As [`tile::columns`] for each of its registers; `columns` is a multiple of `LANES`.
-    fn few_rows_by_columns(rows: usize, k: usize, a: *const f32, b: *const f32, b_stride: usize, columns: usize, output: Output) = all_columns
+    /// As [`tile::columns`] for each of its registers; `b.count` is a multiple of `LANES`.
+    fn few_rows_by_columns(rows: usize, k: usize, a: *const f32, b: Panels, output: Output) = all_columns
 }
 
 at_level! {
@@ -131,22 +131,20 @@ unsafe fn all_columns<V: Vector<LANES>, const LANES: usize>(
     rows: usize,
     k: usize,
     a: *const f32,
-    b: *const f32,
-    b_stride: usize,
-    columns: usize,
+    b: Panels,
     output: Output,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
         match rows {
-            1 => columns_of::<V, LANES, 1>(k, a, b, b_stride, columns, output),
-            2 => columns_of::<V, LANES, 2>(k, a, b, b_stride, columns, output),
-            3 => columns_of::<V, LANES, 3>(k, a, b, b_stride, columns, output),
-            4 => columns_of::<V, LANES, 4>(k, a, b, b_stride, columns, output),
-            5 => columns_of::<V, LANES, 5>(k, a, b, b_stride, columns, output),
-            6 => columns_of::<V, LANES, 6>(k, a, b, b_stride, columns, output),
-            7 => columns_of::<V, LANES, 7>(k, a, b, b_stride, columns, output),
-            8 => columns_of::<V, LANES, 8>(k, a, b, b_stride, columns, output),
+            1 => columns_of::<V, LANES, 1>(k, a, b, output),
+            2 => columns_of::<V, LANES, 2>(k, a, b, output),
+            3 => columns_of::<V, LANES, 3>(k, a, b, output),
+            4 => columns_of::<V, LANES, 4>(k, a, b, output),
+            5 => columns_of::<V, LANES, 5>(k, a, b, output),
+            6 => columns_of::<V, LANES, 6>(k, a, b, output),
+            7 => columns_of::<V, LANES, 7>(k, a, b, output),
+            8 => columns_of::<V, LANES, 8>(k, a, b, output),
             _ => unreachable!("{rows} rows, not up to {FEW_ROWS}"),
         }
     }
@@ -157,24 +155,20 @@ unsafe fn all_columns<V: Vector<LANES>, const LANES: usize>(
 unsafe fn columns_of<V: Vector<LANES>, const LANES: usize, const R: usize>(
     k: usize,
     a: *const f32,
-    b: *const f32,
-    b_stride: usize,
-    columns: usize,
+    b: Panels,
     output: Output,
 ) {
     // SAFETY: the promise of `all_columns`.
     unsafe {
         let mut column = 0;
-        while R <= 2 && column + 4 * LANES <= columns {
-            tile::columns::<V, LANES, R, 4>(k, a, b.add(column), b_stride, output.at(0, column));
-            column += 4 * LANES;
-        }
-        while column + 2 * LANES <= columns {
-            tile::columns::<V, LANES, R, 2>(k, a, b.add(column), b_stride, output.at(0, column));
-            column += 2 * LANES;
-        }
-        if column < columns {
-            tile::columns::<V, LANES, R, 1>(k, a, b.add(column), b_stride, output.at(0, column));
+        while column < b.count {
+            let (from, output) = (b.from.add(column), output.at(0, column));
+            column += LANES
+                * match (b.count - column) / LANES {
+                    4.. if R <= 2 => tile::columns::<V, LANES, R, 4>(k, a, from, b.step, output),
+                    2.. => tile::columns::<V, LANES, R, 2>(k, a, from, b.step, output),
+                    _ => tile::columns::<V, LANES, R, 1>(k, a, from, b.step, output),
+                };
         }
     }
 }

@@ -138,7 +138,8 @@ pub(super) unsafe fn few_rows<V: Vector<LANES>, const LANES: usize, T: Stored, c
     }
 }
 
-/// `R` rows of `a`, packed `[k][R]`, times `C` registers of columns of `b`, whose rows are read as they lie.
+/// `R` rows of `a`, packed `[k][R]`, times `C` registers of columns of `b`, whose rows are read as they lie; returns
+/// `C`.
 ///
 /// # Safety
 /// As [`Vector`] says; `a` and `b` hold `k` rows, those of `b` `C` registers each; so do the `R` rows of the output.
@@ -149,7 +150,7 @@ pub(super) unsafe fn columns<V: Vector<LANES>, const LANES: usize, const R: usiz
     b: *const f32,
     b_stride: usize,
     output: Output,
-) {
+) -> usize {
     // SAFETY: the caller's promise.
     unsafe {
         for start in (0..k).step_by(BLOCK_K) {
@@ -171,6 +172,7 @@ pub(super) unsafe fn columns<V: Vector<LANES>, const LANES: usize, const R: usiz
             }
         }
     }
+    C
 }
 
 /// What will be read next, [`BLOCK_K`] numbers of some rows: fetched piece by piece while others are worked on.

@@ -9,8 +9,8 @@ use burn::tensor::{DType, Int, Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;
 use smelt_backend::kernels::{
     Activation, AdamWState, AdamWStep, AttentionOptions, AttentionSegment, CrossEntropyOptions, Head,
-    HeadWeight, RotaryStyle, activation, adamw, attention, cross_entropy, layer_norm, linear, positions,
-    rms_norm, rotary, soft_cap,
+    HeadWeight, RotaryStyle, activation, adamw, attention, cross_entropy, layer_norm, linear, parts,
+    positions, rms_norm, rotary, soft_cap,
 };
 use smelt_backend::{Job, Kernels, Precision, float_tensor, int_tensor, to_host};
 use smelt_testkit::{Golden, numbers};
@@ -90,6 +90,34 @@ impl Job for Linear {
                 |[x, w]| Kernels::linear(x, w, None),
                 |[x, w]| linear::plain(x, w, None),
             );
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Parts;
+
+impl Job for Parts {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        // Weights make the parts' gradients differ.
+        fn weighted<B: Kernels>([a, b, c]: [Tensor<B, 4>; 3]) -> Tensor<B, 4> {
+            Tensor::cat(vec![c * 3.0, a.swap_dims(1, 2).swap_dims(1, 2), b * 2.0], 2)
+        }
+        for (shape, dim, sizes) in [([2, 3, 5, 4], 2, [2, 1, 2]), ([3, 70, 4, 90], 3, [30; 3])] {
+            same(
+                &format!("parts of {shape:?} along {dim}"),
+                &[random::<B, 4>(shape, 1, &device)],
+                |[x]| weighted(Kernels::parts(x, dim, sizes)),
+                |[x]| weighted(parts::plain(x, dim, sizes)),
+            );
+        }
+        let [a, b] = [1, 2].map(|seed| random::<B, 4>([2, 3, 4, 5], seed, &device));
+        for dim in 0..4 {
+            let [a, b] = [a.clone(), b.clone()].map(|part| part.swap_dims(1, 2));
+            let expected = to_host(Tensor::cat(vec![a.clone(), b.clone()], dim));
+            close("joined", &to_host(B::joined(vec![a, b], dim)), &expected);
         }
     }
 }
@@ -335,7 +363,7 @@ impl Job for CrossEntropy {
             (13, Some(0.7), 0.03),
         ];
         for (chunk_tokens, softcap, z_loss) in cases {
-            let options = CrossEntropyOptions { chunk_tokens, softcap, z_loss };
+            let options = CrossEntropyOptions { chunk_tokens, softcap, z_loss, ..Default::default() };
             let plain = |logits| {
                 let loss =
                     cross_entropy::plain(soft_cap(logits, softcap), targets(), weights(), z_loss, false);
@@ -362,6 +390,18 @@ impl Job for CrossEntropy {
                 },
                 |[h, w, b]| plain(linear::plain(h, w, Some(b.reshape([vocabulary])))),
             );
+        }
+        // A head in f32 counts as its copy in 16 bits.
+        for precision in [Precision::Bf16, Precision::F16].into_iter().filter(|p| B::trains_in(*p)) {
+            let options = CrossEntropyOptions { chunk_tokens: 5, ..Default::default() };
+            let loss = |[h, weight]: [Tensor<Autodiff<B>, 2>; 2], options| {
+                let head = Head { weight: HeadWeight::Float(weight), bias: None };
+                Kernels::linear_cross_entropy(h, head, targets(), weights(), options).objective
+            };
+            let [hidden, weight] = inputs.clone();
+            let copy = [hidden, B::rounded(weight, precision.dtype())];
+            let found = run(&inputs, |inputs| loss(inputs, CrossEntropyOptions { precision, ..options }));
+            assert_eq!(found, run(&copy, |inputs| loss(inputs, options)), "a head in {precision}");
         }
     }
 }
@@ -600,6 +640,11 @@ impl Job for Dropout {
 #[test]
 fn linear_matches_burn() {
     on_each_backend(Linear);
+}
+
+#[test]
+fn parts_match_burn() {
+    on_each_backend(Parts);
 }
 
 #[test]

@@ -265,7 +265,12 @@ impl Job for Gradients {
         let loss = |weight: HeadWeight<Autodiff<B>>, with_bias: bool| {
             let (x, bias) = leaves();
             let head = Head { weight, bias: with_bias.then(|| bias.clone()) };
-            let options = CrossEntropyOptions { chunk_tokens: 4, softcap: Some(3.0), z_loss: 0.01 };
+            let options = CrossEntropyOptions {
+                chunk_tokens: 4,
+                softcap: Some(3.0),
+                z_loss: 0.01,
+                ..Default::default()
+            };
             let loss = Kernels::linear_cross_entropy(x.clone(), head, targets(), weights(), options);
             let grads = loss.objective.clone().backward();
             let bias = with_bias.then(|| to_host(bias.grad(&grads).expect("a gradient")));

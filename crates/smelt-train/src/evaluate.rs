@@ -1,7 +1,7 @@
 //! Validation loss.
 
 use serde::{Deserialize, Serialize};
-use smelt_backend::{Kernels, scoped};
+use smelt_backend::{Kernels, Precision, scoped};
 use smelt_data::TokenBatch;
 use smelt_model::Decoder;
 
@@ -33,7 +33,13 @@ pub fn evaluate<B: Kernels>(
     for batch in batches {
         let count = counted(&batch);
         if count > 0.0 {
-            let micro_batch = MicroBatch { batch: &batch, scale: 1.0 / count, z_loss: 0.0, dropout: None };
+            let micro_batch = MicroBatch {
+                batch: &batch,
+                scale: 1.0 / count,
+                z_loss: 0.0,
+                precision: Precision::F32,
+                dropout: None,
+            };
             sum += count * scoped(|| loss(model, micro_batch, device));
             tokens += count;
         }

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn_autodiff::Autodiff;
 use smelt_backend::kernels::{CrossEntropyLoss, CrossEntropyOptions};
 use smelt_backend::profile::phase;
-use smelt_backend::{Kernels, float_tensor, int_tensor, scalar};
+use smelt_backend::{Kernels, Precision, float_tensor, int_tensor, scalar};
 use smelt_data::TokenBatch;
 use smelt_model::blocks::load_balancing_loss;
 use smelt_model::{Decoder, DropoutStream, ForwardInput};
@@ -20,6 +20,8 @@ pub(crate) struct MicroBatch<'a> {
     pub scale: f64,
     /// Coefficient of the z-loss.
     pub z_loss: f64,
+    /// Format of training's products.
+    pub precision: Precision,
     /// Training's dropout.
     pub dropout: Option<DropoutStream>,
 }
@@ -46,7 +48,11 @@ impl MicroBatch<'_> {
             hidden,
             int_tensor(&self.batch.targets, [tokens], &device),
             float_tensor(weights, [tokens], &device),
-            CrossEntropyOptions { z_loss: self.z_loss, ..CrossEntropyOptions::default() },
+            CrossEntropyOptions {
+                z_loss: self.z_loss,
+                precision: self.precision,
+                ..CrossEntropyOptions::default()
+            },
         )
     }
 

@@ -175,7 +175,7 @@ mod tests {
     use burn::tensor::backend::BackendTypes;
     use burn::tensor::{TensorMetadata, TensorPrimitive};
     use serde_json::json;
-    use smelt_backend::to_host;
+    use smelt_backend::{Precision, to_host};
     use smelt_data::TokenBatch;
     use smelt_model::{AdapterConfig, DropoutConfig, DropoutStream, ModelConfig, NameMap, ParameterInfo};
     use smelt_testkit::{Golden, backend_test, max_abs_difference};
@@ -220,7 +220,7 @@ mod tests {
             let dropout = Some(DropoutStream::new(seed));
             backward(
                 model,
-                MicroBatch { batch: &batch, scale: 0.025, z_loss: 1e-3, dropout },
+                MicroBatch { batch: &batch, scale: 0.025, z_loss: 1e-3, precision: Precision::F32, dropout },
                 &mut gradients,
                 device,
             )

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use burn_autodiff::Autodiff;
 use serde::{Deserialize, Serialize};
 use smelt_backend::profile::phase;
-use smelt_backend::{Kernels, scoped};
+use smelt_backend::{Kernels, memory, scoped};
 use smelt_data::{TokenBatch, derive_seed};
 use smelt_model::{
     AdapterConfig, Decoder, DropoutStream, ModelConfig, NameMap, ParameterInfo, ParameterVisitor,
@@ -111,6 +111,8 @@ impl<B: Kernels> Trainer<B> {
             let key = "max_position_embeddings";
             return Err(TrainError::TooLong { seq_length: config.seq_length, key, context });
         }
+        // Each step allocates what the step before freed.
+        memory::keep_freed();
         let names = &model_config.family.names;
         let average = config.ema_decay.map(|_| Average::of(&model, names));
         let (masters, model) = MasterWeights::take(config.precision, model, names);
@@ -287,7 +289,8 @@ impl<B: Kernels> Trainer<B> {
         for (index, batch) in micro_batches.iter().enumerate() {
             let seed = derive_seed(derive_seed(self.config.seed, self.step), index as u64);
             let dropout = Some(DropoutStream::new(seed));
-            let micro_batch = MicroBatch { batch, scale: loss_scale / total, z_loss, dropout };
+            let precision = self.config.precision;
+            let micro_batch = MicroBatch { batch, scale: loss_scale / total, z_loss, precision, dropout };
             loss += backward(model, micro_batch, &mut gradients, &self.device) / loss_scale;
         }
         gradients.check_complete()?;

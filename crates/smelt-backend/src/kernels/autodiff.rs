@@ -18,7 +18,7 @@ use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use super::{
     Activation, AttentionOptions, CrossEntropyLoss, CrossEntropyOptions, Head, HeadWeight, Kernels,
     QuantizedWeight, RotaryStyle, activation, attention, cross_entropy, dropout, embedding, layer_norm,
-    linear, quantized, rms_norm, rotary,
+    linear, parts, quantized, rms_norm, rotary,
 };
 use crate::profile;
 
@@ -30,7 +30,7 @@ pub(super) trait Operation<B: Kernels, const N: usize>: Debug + Send + 'static {
     /// What the forward keeps for the backward.
     type Saved: Clone + Debug + Send + 'static;
 
-    /// Gradients for the inputs, in order; those not `needed` may be `None`.
+    /// Gradients for the inputs, in order; `None` for those that are not `needed`, or that come from another node.
     fn backward(saved: Self::Saved, grad: FloatTensor<B>, needed: [bool; N]) -> [Option<FloatTensor<B>>; N];
 }
 
@@ -57,8 +57,7 @@ impl<B: Kernels, O: Operation<B, N>, const N: usize> Backward<B, N> for Step<O> 
         let needed = ops.parents.each_ref().map(Option::is_some);
         let gradients = O::backward(ops.state, grad, needed);
         for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let Some(node) = parent {
-                let gradient = gradient.expect("an operation returns every gradient that is needed");
+            if let (Some(node), Some(gradient)) = (parent, gradient) {
                 grads.register::<B>(node.id, gradient);
             }
         }
@@ -195,6 +194,20 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         let (inner_gate, inner_up) = (inner::<B, C, 2>(&gate), inner::<B, C, 2>(&up));
         let y = B::gated(inner_gate.clone(), inner_up.clone(), kind);
         record::<activation::Gated, B, C, 2, 2>([&gate, &up], y, || (inner_gate, inner_up, kind))
+    }
+
+    fn parts<const D: usize, const N: usize>(
+        x: Tensor<Self, D>,
+        dim: usize,
+        sizes: [usize; N],
+    ) -> [Tensor<Self, D>; N] {
+        let _span = profile::forward("parts");
+        let x = float(x);
+        let mut saved = parts::Saved::of_parts(N, dim);
+        B::parts(inner::<B, C, D>(&x), dim, sizes).map(|part| {
+            let saved = saved.next().expect("one for each part");
+            record::<parts::Part<D>, B, C, 1, D>([&x], part, || saved)
+        })
     }
 
     fn rotary(

@@ -5,11 +5,12 @@
 //! so its backward has only to scale them.
 
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
 
 use super::autodiff::{Operation, float, tensor};
 use super::linear::{LinearGradients, operand};
 use super::{Kernels, QuantizedWeight};
+use crate::Precision;
 
 /// How [`Kernels::linear_cross_entropy`] divides its work.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,11 +22,14 @@ pub struct CrossEntropyOptions {
     /// Coefficient of the z-loss, `log(Z)^2` per token with `Z` the sum of the exponentials of its logits, which
     /// keeps logits from drifting (Chowdhery et al. 2022, arXiv:2204.02311); 0 for none.
     pub z_loss: f64,
+    /// Format of the products in training: a head that is held in f32, as one that is tied to the token vectors is, is
+    /// rounded for them.
+    pub precision: Precision,
 }
 
 impl Default for CrossEntropyOptions {
     fn default() -> Self {
-        Self { chunk_tokens: 1024, softcap: None, z_loss: 0.0 }
+        Self { chunk_tokens: 1024, softcap: None, z_loss: 0.0, precision: Precision::F32 }
     }
 }
 
@@ -78,6 +82,16 @@ pub enum HeadWeight<B: Kernels> {
 }
 
 impl<B: Kernels> HeadWeight<B> {
+    /// In `dtype`, if it is trained and held in f32.
+    fn rounded(self, dtype: DType, trained: bool) -> Self {
+        match self {
+            Self::Float(weight) if trained && weight.dtype() == DType::F32 && dtype != DType::F32 => {
+                Self::Float(B::rounded(weight, dtype))
+            }
+            held => held,
+        }
+    }
+
     /// `hidden` as a product with the matrix takes it.
     fn operand(&self, hidden: Tensor<B, 2>, trained: bool) -> Tensor<B, 2> {
         match self {
@@ -130,6 +144,7 @@ pub(super) fn chunked_with_gradients<B: Kernels>(
     let [tokens, _] = hidden.dims();
     assert!(tokens > 0 && options.chunk_tokens > 0, "{tokens} tokens in chunks of {}", options.chunk_tokens);
     let with_gradient = needed.contains(&true);
+    let head = Head { weight: head.weight.rounded(options.precision.dtype(), needed[1]), ..head };
     let (mut sum, mut z_loss) = (None, None);
     let mut gradients = Gradients { hidden: Vec::new(), weight: None, bias: None };
     for start in (0..tokens).step_by(options.chunk_tokens) {

@@ -14,6 +14,7 @@ pub mod dropout;
 pub mod embedding;
 pub mod layer_norm;
 pub mod linear;
+pub mod parts;
 pub mod positions;
 pub mod quantized;
 pub mod rms_norm;
@@ -200,6 +201,22 @@ pub trait Kernels: Backend {
         kind: Activation,
     ) -> (Tensor<Self, 2>, Tensor<Self, 2>) {
         activation::plain_gated_backward(gate, up, grad, kind)
+    }
+
+    /// `x` divided along `dim` into parts of `sizes`, which add up to all of it.
+    ///
+    /// Under autodiff, what is differentiated must depend on each part: the gradient of `x` is made of theirs at once.
+    fn parts<const D: usize, const N: usize>(
+        x: Tensor<Self, D>,
+        dim: usize,
+        sizes: [usize; N],
+    ) -> [Tensor<Self, D>; N] {
+        parts::plain(x, dim, sizes)
+    }
+
+    /// The reverse of [`parts`](Kernels::parts), which is its gradient.
+    fn joined<const D: usize>(parts: Vec<Tensor<Self, D>>, dim: usize) -> Tensor<Self, D> {
+        Tensor::cat(parts, dim)
     }
 
     /// Rotary position embedding (Su et al. 2021, arXiv:2104.09864) of `x` `[batch, heads, seq, rotary_dim]`.

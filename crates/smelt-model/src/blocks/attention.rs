@@ -111,17 +111,13 @@ impl<B: Kernels> Attention<B> {
         if let Some(qkv_proj) = &self.qkv_proj {
             let qkv = qkv_proj.forward(x, pass.dropout);
             let [batch, seq] = [pass.batch, pass.seq];
-            return match self.config.projections {
+            let parts = match self.config.projections {
                 Projections::Interleaved => {
-                    let qkv = qkv.reshape([batch, seq, heads, 3 * head_dim]);
-                    [0, 1, 2].map(|part| qkv.clone().narrow(3, part * head_dim, head_dim).swap_dims(1, 2))
+                    Kernels::parts(qkv.reshape([batch, seq, heads, 3 * head_dim]), 3, [head_dim; 3])
                 }
-                _ => {
-                    let qkv = qkv.reshape([batch, seq, counts.iter().sum(), head_dim]);
-                    let starts = [0, heads, heads + num_key_value_heads];
-                    [0, 1, 2].map(|part| qkv.clone().narrow(2, starts[part], counts[part]).swap_dims(1, 2))
-                }
+                _ => Kernels::parts(qkv.reshape([batch, seq, counts.iter().sum(), head_dim]), 2, counts),
             };
+            return parts.map(|part| part.swap_dims(1, 2));
         }
         let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
         let part = |part: usize| {
@@ -151,5 +147,7 @@ fn segments<B: Kernels>(
 fn normed<B: Kernels>(norm: &Option<Norm<B>>, x: Tensor<B, 4>) -> Tensor<B, 4> {
     let Some(norm) = norm else { return x };
     let [batch, heads, seq, head_dim] = x.dims();
-    norm.forward(x.reshape([batch * heads * seq, head_dim])).reshape([batch, heads, seq, head_dim])
+    // Heads lie side by side, as the projection left them.
+    let rows = x.swap_dims(1, 2).reshape([batch * seq * heads, head_dim]);
+    norm.forward(rows).reshape([batch, seq, heads, head_dim]).swap_dims(1, 2)
 }

@@ -58,11 +58,8 @@ impl<B: Kernels> Mlp<B> {
         if let Some(gate_up_proj) = &self.gate_up_proj {
             let both = gate_up_proj.forward(x, dropout);
             let size = both.dims()[1] / 2;
-            return Kernels::gated(
-                both.clone().narrow(1, 0, size),
-                both.narrow(1, size, size),
-                self.activation,
-            );
+            let [gate, up] = Kernels::parts(both, 1, [size; 2]);
+            return Kernels::gated(gate, up, self.activation);
         }
         let up_proj = self.up_proj.as_ref().expect("an up projection where it is not joined with the gate");
         let up = up_proj.forward(x.clone(), dropout);

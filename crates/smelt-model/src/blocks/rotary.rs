@@ -60,7 +60,7 @@ impl<B: Kernels> Rotary<B> {
         if self.rotary_dim == head_dim {
             return rotate(x);
         }
-        let rest = x.clone().narrow(3, self.rotary_dim, head_dim - self.rotary_dim);
-        Tensor::cat(vec![rotate(x.narrow(3, 0, self.rotary_dim)), rest], 3)
+        let [rotated, rest] = Kernels::parts(x, 3, [self.rotary_dim, head_dim - self.rotary_dim]);
+        Tensor::cat(vec![rotate(rotated), rest], 3)
     }
 }

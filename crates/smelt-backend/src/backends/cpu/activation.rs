@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
+use super::fill::zeros;
 use super::simd::{tanh, vectorized};
 use super::{contiguous, from_vec, team, values};
 use crate::kernels::activation::{GELU_CUBIC, gelu_scale};
@@ -13,7 +14,7 @@ const CHUNK: usize = 1 << 14;
 pub(super) fn gelu_tanh(x: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
     let shape = x.dims();
     let x = contiguous(x);
-    let mut y = vec![0.0; shape.iter().product()];
+    let mut y = zeros(shape.iter().product());
     let chunks = y.chunks_mut(CHUNK).zip(values(&x).chunks(CHUNK));
     team::for_each(chunks, |(y, x)| forward(y, x));
     from_vec(y, shape)
@@ -22,7 +23,7 @@ pub(super) fn gelu_tanh(x: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
 pub(super) fn gelu_tanh_backward(x: Tensor<Flex, 2>, grad: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
     let shape = x.dims();
     let (x, grad) = (contiguous(x), contiguous(grad));
-    let mut result = vec![0.0; shape.iter().product()];
+    let mut result = zeros(shape.iter().product());
     let inputs = values(&x).chunks(CHUNK).zip(values(&grad).chunks(CHUNK));
     let chunks = result.chunks_mut(CHUNK).zip(inputs);
     team::for_each(chunks, |(result, (x, grad))| backward(result, x, grad));

@@ -3,6 +3,7 @@
 use burn::tensor::{Int, Tensor};
 use burn_flex::Flex;
 
+use super::fill::zeros;
 use super::{contiguous, from_vec, values};
 
 pub(super) fn backward(
@@ -13,7 +14,7 @@ pub(super) fn backward(
     let [count, features] = weight;
     let grad = contiguous(grad);
     // Zeros of the system: memory is taken for rows that some position looked up.
-    let mut sums = vec![0f32; count * features];
+    let mut sums = zeros(count * features);
     for (id, row) in ids.into_data().iter::<i64>().zip(values(&grad).chunks_exact(features)) {
         let id = usize::try_from(id).expect("ids are rows of the table");
         let sum = &mut sums[id * features..(id + 1) * features];

@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
+use super::fill::zeros;
 use super::simd::{exp, vectorized};
 use super::{contiguous, from_vec, team, values};
 
@@ -12,7 +13,7 @@ const CHUNK: usize = 1 << 14;
 pub(super) fn forward(gate: Tensor<Flex, 2>, up: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
     let shape = gate.dims();
     let (gate, up) = (contiguous(gate), contiguous(up));
-    let mut y = vec![0.0; shape.iter().product()];
+    let mut y = zeros(shape.iter().product());
     let inputs = values(&gate).chunks(CHUNK).zip(values(&up).chunks(CHUNK));
     team::for_each(y.chunks_mut(CHUNK).zip(inputs), |(y, (gate, up))| swiglu(y, gate, up));
     from_vec(y, shape)
@@ -25,8 +26,7 @@ pub(super) fn backward(
 ) -> (Tensor<Flex, 2>, Tensor<Flex, 2>) {
     let shape = gate.dims();
     let (gate, up, grad) = (contiguous(gate), contiguous(up), contiguous(grad));
-    let mut of_gate = vec![0.0; shape.iter().product()];
-    let mut of_up = of_gate.clone();
+    let [mut of_gate, mut of_up] = [(); 2].map(|()| zeros(shape.iter().product()));
     let inputs = values(&gate).chunks(CHUNK).zip(values(&up).chunks(CHUNK)).zip(values(&grad).chunks(CHUNK));
     let outputs = of_gate.chunks_mut(CHUNK).zip(of_up.chunks_mut(CHUNK));
     team::for_each(outputs.zip(inputs), |((of_gate, of_up), ((gate, up), grad))| {

@@ -2,7 +2,7 @@
 //! weight takes, and is read with, half the bytes.
 //!
 //! Products are computed in f32. Training in half precision rounds what enters them: `x`, which comes in the
-//! weight's dtype then, and the gradient.
+//! weight's dtype then, and the gradient. In bf16, machines with a unit for such products use that.
 
 use std::borrow::Cow;
 
@@ -12,9 +12,10 @@ use bytemuck::Pod;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::linear::start;
-use super::matrix::{Destination, Stored, Threads, View, product};
-use super::simd::vectorized;
+use super::fill::{repeated, zeros};
+use super::linear::{added_to, column_sums};
+use super::matrix::{Stored, Threads, View, multiplied, product_of_bf16};
+use super::simd::{Bf16Unit, bf16_unit, vectorized};
 use super::{contiguous, from_vec, team, values, wrap};
 use crate::kernels::LinearGradients;
 
@@ -71,13 +72,17 @@ pub(super) fn forward(
 ) -> Tensor<Flex, 2> {
     let ([rows, _], [outer, inner]) = (x.dims(), weight.dims());
     let (x, weight) = (contiguous(x), contiguous(weight));
-    let x = as_f32(&x);
-    let (mut y, mode) = start(bias, [rows, outer]);
-    let x = View::dense(&x, rows, inner);
-    match weight.dtype() {
-        DType::BF16 => outputs::<bf16>(&mut y, mode, x, &weight),
-        _ => outputs::<f16>(&mut y, mode, x, &weight),
+    if let Some(unit) = unit_for(&x, &weight, rows) {
+        let start = bias.map(|bias| repeated(values(&contiguous(bias)), rows));
+        let (a, b) = (stored(&x), stored(&weight).transposed());
+        return from_vec(product_of_bf16(unit, start, a, b), [rows, outer]);
     }
+    let x = as_f32(&x);
+    let x = View::dense(&x, rows, inner);
+    let y = match weight.dtype() {
+        DType::BF16 => added_to(bias, x, stored::<bf16>(&weight).transposed()),
+        _ => added_to(bias, x, stored::<f16>(&weight).transposed()),
+    };
     from_vec(y, [rows, outer])
 }
 
@@ -90,7 +95,17 @@ pub(super) fn backward(
 ) -> LinearGradients<Flex> {
     let ([rows, _], [outer, inner]) = (grad.dims(), weight.dims());
     let (x, weight, grad) = (contiguous(x), contiguous(weight), contiguous(grad));
-    let bias = need_bias.then(|| super::linear::column_sums(values(&grad), outer));
+    let bias = need_bias.then(|| column_sums(values(&grad), outer));
+    if let Some(unit) = unit_for(&x, &weight, rows) {
+        let grad = narrow::<bf16>(values(&grad));
+        let grad = View::dense(&grad, rows, outer);
+        let product = |a, b| product_of_bf16(unit, None, a, b);
+        return LinearGradients {
+            x: need_x.then(|| from_vec(product(grad, stored(&weight)), [rows, inner])),
+            weight: need_weight.then(|| from_vec(product(grad.transposed(), stored(&x)), [outer, inner])),
+            bias,
+        };
+    }
     let rounded = match x.dtype() {
         DType::BF16 => Cow::Owned(widen(&narrow::<bf16>(values(&grad)))),
         DType::F16 => Cow::Owned(widen(&narrow::<f16>(values(&grad)))),
@@ -98,20 +113,25 @@ pub(super) fn backward(
     };
     let upstream = View::dense(&rounded, rows, outer);
     let x_gradient = need_x.then(|| match weight.dtype() {
-        DType::BF16 => downstream::<bf16>(upstream, &weight, inner),
-        _ => downstream::<f16>(upstream, &weight, inner),
+        DType::BF16 => multiplied(upstream, stored::<bf16>(&weight), Threads::All),
+        _ => multiplied(upstream, stored::<f16>(&weight), Threads::All),
     });
     let weight_gradient = need_weight.then(|| {
-        let (x, mut gradient) = (as_f32(&x), vec![0.0; outer * inner]);
-        let (a, b) = (upstream.transposed(), View::dense(&x, rows, inner));
-        product(&mut gradient, inner, Destination::Replace, 1.0, a, b, Threads::All);
-        gradient
+        let x = as_f32(&x);
+        multiplied(upstream.transposed(), View::dense(&x, rows, inner), Threads::All)
     });
     LinearGradients {
         x: x_gradient.map(|gradient| from_vec(gradient, [rows, inner])),
         weight: weight_gradient.map(|gradient| from_vec(gradient, [outer, inner])),
         bias,
     }
+}
+
+/// What multiplies `x` and `weight` if both are in bf16, and rows enough to be copied for it.
+fn unit_for(x: &FlexTensor, weight: &FlexTensor, rows: usize) -> Option<Bf16Unit> {
+    const FEWEST_ROWS: usize = 16;
+    let both = x.dtype() == DType::BF16 && weight.dtype() == DType::BF16;
+    bf16_unit().filter(|_| both && rows >= FEWEST_ROWS)
 }
 
 /// The values of a contiguous tensor in f32 or in a format of this file.
@@ -127,7 +147,7 @@ fn as_f32(tensor: &FlexTensor) -> Cow<'_, [f32]> {
 const TASK_VALUES: usize = 1 << 14;
 
 fn widen<T: Half>(stored: &[T]) -> Vec<f32> {
-    let mut widened = vec![0.0; stored.len()];
+    let mut widened = zeros(stored.len());
     let tasks = widened.chunks_mut(TASK_VALUES).zip(stored.chunks(TASK_VALUES));
     team::for_each(tasks, |(out, w)| T::widen(w, out));
     widened
@@ -140,22 +160,12 @@ fn narrow<T: Half>(values: &[f32]) -> Vec<T> {
     narrowed
 }
 
+/// The matrix in a contiguous tensor of a format of this file.
+fn stored<T: Half>(weight: &FlexTensor) -> View<'_, T> {
+    let shape = weight.layout().shape();
+    View::dense(stored_values(weight), shape[0], shape[1])
+}
+
 fn stored_values<T: Half>(weight: &FlexTensor) -> &[T] {
     weight.as_slice().expect("the weight is contiguous and of its dtype")
-}
-
-/// `y (+)= x weight^T`
-fn outputs<T: Half>(y: &mut [f32], mode: Destination, x: View<'_>, weight: &FlexTensor) {
-    let weight = stored_values::<T>(weight);
-    let outer = weight.len() / x.columns.max(1);
-    let weight = View::dense(weight, outer, x.columns).transposed();
-    product(y, outer, mode, 1.0, x, weight, Threads::All);
-}
-
-/// `grad weight`
-fn downstream<T: Half>(grad: View<'_>, weight: &FlexTensor, inner: usize) -> Vec<f32> {
-    let mut x = vec![0f32; grad.rows * inner];
-    let weight = View::dense(stored_values::<T>(weight), grad.columns, inner);
-    product(&mut x, inner, Destination::Replace, 1.0, grad, weight, Threads::All);
-    x
 }

@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
+use super::fill::zeros;
 use super::row_sums::{ROWS, row_sums};
 use super::simd::{sum, sum2, vectorized};
 use super::{contiguous, from_vec, team, values};
@@ -16,15 +17,15 @@ pub(super) fn forward(
 ) -> Tensor<Flex, 2> {
     let [rows, width] = x.dims();
     let (x, weight, bias) = (contiguous(x), contiguous(weight), bias.map(contiguous));
-    let zeros;
+    let nothing;
     let bias = match &bias {
         Some(bias) => values(bias),
         None => {
-            zeros = vec![0.0; width];
-            &zeros
+            nothing = vec![0.0; width];
+            &nothing
         }
     };
-    let mut y = vec![0.0; rows * width];
+    let mut y = zeros(rows * width);
     let chunks = y.chunks_mut(ROWS * width).zip(values(&x).chunks(ROWS * width));
     team::for_each(chunks, |(y, x)| forward_rows(y, x, values(&weight), bias, epsilon));
     from_vec(y, [rows, width])
@@ -58,7 +59,7 @@ pub(super) fn backward(
 ) -> LayerNormGradients<Flex> {
     let [rows, width] = x.dims();
     let (x, weight, grad) = (contiguous(x), contiguous(weight), contiguous(grad));
-    let mut grad_x = vec![0.0; rows * width];
+    let mut grad_x = zeros(rows * width);
     let inputs = [values(&x), values(&grad)];
     let [of_weight, of_bias] =
         row_sums(&mut grad_x, inputs, width, |grad_x, [x, grad], [of_weight, of_bias]| {

@@ -3,7 +3,8 @@
 use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexTensor};
 
-use super::matrix::{Destination, Threads, View, product};
+use super::fill::{repeated, zeros};
+use super::matrix::{Destination, Stored, Threads, View, multiplied, product};
 use super::{contiguous, flex, from_vec, team, values};
 use crate::kernels::LinearGradients;
 
@@ -14,17 +15,16 @@ pub(super) fn forward(
 ) -> Tensor<Flex, 2> {
     let ([rows, _], [outer, _]) = (x.dims(), weight.dims());
     let (x, weight) = (flex(x), flex(weight));
-    let (mut y, mode) = start(bias, [rows, outer]);
-    product(&mut y, outer, mode, 1.0, matrix(&x), matrix(&weight).transposed(), Threads::All);
-    from_vec(y, [rows, outer])
+    let (a, b) = (matrix(&x), matrix(&weight).transposed());
+    from_vec(added_to(bias, a, b), [rows, outer])
 }
 
-/// What a product is added to, or takes the place of.
-pub(super) fn start(bias: Option<Tensor<Flex, 1>>, [rows, outer]: [usize; 2]) -> (Vec<f32>, Destination) {
-    match bias.map(contiguous) {
-        Some(bias) => (values(&bias).repeat(rows), Destination::Add),
-        None => (vec![0.0; rows * outer], Destination::Replace),
-    }
+/// `a b`, added to the bias if there is one.
+pub(super) fn added_to<T: Stored>(bias: Option<Tensor<Flex, 1>>, a: View<'_>, b: View<'_, T>) -> Vec<f32> {
+    let Some(bias) = bias.map(contiguous) else { return multiplied(a, b, Threads::All) };
+    let mut y = repeated(values(&bias), a.rows);
+    product(&mut y, b.columns, Destination::Add, 1.0, a, b, Threads::All);
+    y
 }
 
 /// The matrix in a tensor of two dimensions, wherever its elements lie.
@@ -46,9 +46,7 @@ pub(super) fn backward(
     let (x, weight, grad) = (flex(x), flex(weight), contiguous(grad));
     let multiply = |a: View<'_>, b: View<'_>| {
         let (m, n) = (a.rows, b.columns);
-        let mut result = vec![0.0; m * n];
-        product(&mut result, n, Destination::Replace, 1.0, a, b, Threads::All);
-        from_vec(result, [m, n])
+        from_vec(multiplied(a, b, Threads::All), [m, n])
     };
     let upstream = View::dense(values(&grad), rows, outer);
     LinearGradients {
@@ -61,7 +59,7 @@ pub(super) fn backward(
 /// Sum over the rows; columns are divided among threads, so each is summed in order.
 pub(super) fn column_sums(grad: &[f32], columns: usize) -> Tensor<Flex, 1> {
     const BLOCK: usize = 256;
-    let mut sums = vec![0f32; columns];
+    let mut sums = zeros(columns);
     team::for_each(sums.chunks_mut(BLOCK).enumerate(), |(block, sums)| {
         for row in grad.chunks_exact(columns) {
             for (sum, value) in sums.iter_mut().zip(&row[block * BLOCK..]) {

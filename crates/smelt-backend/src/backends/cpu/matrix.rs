@@ -5,7 +5,9 @@
 //! follows Goto and van de Geijn (2008, doi:10.1145/1356052.1356053); where rows are few, `b` is read once as it
 //! lies.
 
+mod bf16;
 mod blocked;
+mod columns;
 mod leaves;
 mod pack;
 mod stored;
@@ -15,6 +17,8 @@ mod view;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(super) use bf16::product_of_bf16;
+pub(super) use columns::Columns;
 pub(super) use stored::Stored;
 pub(super) use vector::{Portable, Vector};
 pub(super) use view::View;
@@ -44,6 +48,30 @@ pub(super) enum Threads {
     Awake,
     /// All of them.
     All,
+}
+
+/// `a b`, row-major.
+///
+/// # Panics
+/// If the shapes do not fit each other.
+pub(super) fn multiplied<T: Stored>(a: View<'_>, b: View<'_, T>, threads: Threads) -> Vec<f32> {
+    let (m, n, k) = (a.rows, b.columns, a.columns);
+    assert_eq!(k, b.rows, "a {m} x {k} matrix times one of {} rows", b.rows);
+    if k == 0 {
+        return vec![0.0; m * n];
+    }
+    let mut result = Vec::with_capacity(m * n);
+    if m * n > 0 {
+        let output = Output { to: result.as_mut_ptr(), row_stride: n, scale: 1.0, add: false };
+        // SAFETY: the views vouch for `a` and `b`; the buffer has room for `m * n` numbers, all of which a product that
+        // replaces what is there writes, and reads none of.
+        #[allow(unsafe_code, reason = "zeros would be written for nothing")]
+        unsafe {
+            blocked::product(a, b, output, threads);
+            result.set_len(m * n);
+        }
+    }
+    result
 }
 
 /// `destination (+)= scale * a b`; `destination` is row-major with rows `row_stride` apart.

@@ -6,14 +6,18 @@
 
 mod activation;
 mod adamw;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 mod attention;
 mod embedding;
+mod fill;
 mod gated;
 mod half_precision;
 mod heads;
 mod layer_norm;
 mod linear;
 mod matrix;
+mod parts;
 mod positions;
 mod quantized;
 mod rms_norm;
@@ -43,7 +47,7 @@ impl Driver for Cpu {
     type Backend = Flex;
 
     fn open() -> Result<Opened<Self>, String> {
-        simd::requested()?;
+        simd::check_requested()?;
         Ok(Opened::in_system_memory(FlexDevice, super::processor()))
     }
 }
@@ -171,6 +175,13 @@ impl Kernels for Flex {
             return kernels::rms_norm::plain_backward(x, weight, grad, epsilon);
         }
         rms_norm::backward(x, weight, grad, epsilon as f32)
+    }
+
+    fn joined<const D: usize>(parts: Vec<Tensor<Self, D>>, dim: usize) -> Tensor<Self, D> {
+        if !parts.iter().all(|part| all_f32([part])) {
+            return Tensor::cat(parts, dim);
+        }
+        parts::joined(parts, dim)
     }
 
     fn rotary(

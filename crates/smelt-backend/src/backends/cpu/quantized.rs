@@ -31,7 +31,7 @@ use half::{bf16, f16};
 
 use self::panel::Packed;
 use self::scales::Scale;
-use super::linear::start;
+use super::fill::{repeated, zeros};
 use super::matrix::{Destination, Threads, View, product};
 use super::{contiguous, flex, from_vec, values};
 use crate::kernels::{QuantizationFormat, QuantizedWeight};
@@ -45,8 +45,11 @@ pub(super) fn forward(
     let ([rows, _], [outer, inner]) = (x.dims(), weight.dims());
     assert_eq!(x.dims()[1], inner, "rows of x, and those of a [{outer}, {inner}] weight");
     let x = contiguous(x);
-    // Zeros, or the bias: products are added in both cases.
-    let (mut y, _) = start(bias, [rows, outer]);
+    // Products are added in both cases.
+    let mut y = match bias.map(contiguous) {
+        Some(bias) => repeated(values(&bias), rows),
+        None => zeros(rows * outer),
+    };
     assert_eq!(y.len(), rows * outer, "a bias for {outer} outputs");
     let held = Held::of(&weight);
     let x = View::dense(values(&x), rows, inner);
@@ -65,7 +68,7 @@ const EXPANDED_VALUES: usize = 1 << 18;
 pub(super) fn backward(weight: QuantizedWeight<Flex>, grad: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
     let ([rows, outer], [_, inner]) = (grad.dims(), weight.dims());
     let grad = contiguous(grad);
-    let mut x = vec![0.0; rows * inner];
+    let mut x = zeros(rows * inner);
     Held::of(&weight).blocks(|first, block| {
         let upstream = View::new(&values(&grad)[first..], [rows, block.rows], [outer, 1]);
         product(&mut x, inner, Destination::Add, 1.0, upstream, block, Threads::All);

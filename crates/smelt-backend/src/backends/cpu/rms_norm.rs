@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
+use super::fill::zeros;
 use super::row_sums::{ROWS, row_sums};
 use super::simd::{sum, sum2, vectorized};
 use super::{contiguous, from_vec, team, values};
@@ -11,7 +12,7 @@ use crate::kernels::RmsNormGradients;
 pub(super) fn forward(x: Tensor<Flex, 2>, weight: Tensor<Flex, 1>, epsilon: f32) -> Tensor<Flex, 2> {
     let [rows, width] = x.dims();
     let (x, weight) = (contiguous(x), contiguous(weight));
-    let mut y = vec![0.0; rows * width];
+    let mut y = zeros(rows * width);
     let chunks = y.chunks_mut(ROWS * width).zip(values(&x).chunks(ROWS * width));
     team::for_each(chunks, |(y, x)| forward_rows(y, x, values(&weight), epsilon));
     from_vec(y, [rows, width])
@@ -43,7 +44,7 @@ pub(super) fn backward(
 ) -> RmsNormGradients<Flex> {
     let [rows, width] = x.dims();
     let (x, weight, grad) = (contiguous(x), contiguous(weight), contiguous(grad));
-    let mut grad_x = vec![0.0; rows * width];
+    let mut grad_x = zeros(rows * width);
     let inputs = [values(&x), values(&grad)];
     let [of_weight] = row_sums(&mut grad_x, inputs, width, |grad_x, [x, grad], [of_weight]| {
         backward_rows(grad_x, of_weight, x, values(&weight), grad, epsilon);

@@ -1,14 +1,15 @@
-//! `rotary`, reading heads where the projection left them and writing them side by side.
+//! `rotary`, reading heads where the projection left them and leaving them in its order.
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
+use super::fill::zeros;
 use super::heads::Heads;
 use super::simd::vectorized;
 use super::{contiguous, from_vec, team, values};
 use crate::kernels::RotaryStyle;
 
-/// Elements a thread takes at a time.
+/// Numbers that a thread takes at a time.
 const CHUNK: usize = 1 << 14;
 
 /// As `Kernels::rotary`.
@@ -18,34 +19,30 @@ pub(super) fn forward(
     sin: Tensor<Flex, 3>,
     style: RotaryStyle,
 ) -> Tensor<Flex, 4> {
-    let shape @ [_, heads, seq, dim] = x.dims();
+    let [batch, heads, seq, dim] = x.dims();
     let [rows, _, half] = cos.dims();
     assert_eq!(half * 2, dim, "cos must hold one value for each pair of the {dim} features");
     let (cos, sin) = (contiguous(cos), contiguous(sin));
     let (cos, sin) = (values(&cos), values(&sin));
     let x = Heads::of(x);
-    let mut y = vec![0f32; shape.iter().product()];
-    // A head of few positions is no work for a thread of its own.
-    let heads_at_once = (CHUNK / (seq * dim).max(1)).max(1);
-    let one = |index: usize, y: &mut [f32]| {
-        let (batch, head) = (index / heads, index % heads);
-        let table = if rows == 1 { 0 } else { batch * seq * half };
-        let (cos, sin) = (&cos[table..][..seq * half], &sin[table..][..seq * half]);
-        let positions = y.chunks_exact_mut(dim).zip(cos.chunks_exact(half).zip(sin.chunks_exact(half)));
-        for (position, (y, (cos, sin))) in positions.enumerate() {
-            let x = x.features([batch, head, position]);
-            match style {
-                RotaryStyle::Half => rotate_halves(y, x, cos, sin),
-                RotaryStyle::Interleaved => rotate_pairs(y, x, cos, sin),
+    let mut y = zeros(batch * seq * heads * dim);
+    let position = (heads * dim).max(1);
+    let at_once = (CHUNK / position).max(1);
+    team::for_each(y.chunks_mut(at_once * position).enumerate(), |(chunk, y)| {
+        for (index, y) in y.chunks_exact_mut(position).enumerate() {
+            let (b, row) = ((chunk * at_once + index) / seq, (chunk * at_once + index) % seq);
+            let table = (if rows == 1 { row } else { b * seq + row }) * half;
+            let (cos, sin) = (&cos[table..][..half], &sin[table..][..half]);
+            for (head, y) in y.chunks_exact_mut(dim).enumerate() {
+                let x = x.features([b, head, row]);
+                match style {
+                    RotaryStyle::Half => rotate_halves(y, x, cos, sin),
+                    RotaryStyle::Interleaved => rotate_pairs(y, x, cos, sin),
+                }
             }
         }
-    };
-    let size = (seq * dim).max(1);
-    team::for_each(y.chunks_mut(heads_at_once * size).enumerate(), |(chunk, y)| {
-        let heads = y.chunks_mut(size).enumerate();
-        heads.for_each(|(head, y)| one(chunk * heads_at_once + head, y));
     });
-    from_vec(y, shape)
+    from_vec(y, [batch, seq, heads, dim]).swap_dims(1, 2)
 }
 
 vectorized! {

@@ -17,15 +17,6 @@ pub(super) enum Level {
 }
 
 impl Level {
-    /// Those of the architecture as `SMELT_CPU` names them, the widest first.
-    const NAMES: &[(Self, &str)] = &[
-        #[cfg(target_arch = "x86_64")]
-        (Self::Avx512, "avx512"),
-        #[cfg(target_arch = "x86_64")]
-        (Self::Avx2, "avx2"),
-        (Self::Baseline, "scalar"),
-    ];
-
     fn is_detected(self) -> bool {
         match self {
             Self::Baseline => true,
@@ -46,34 +37,101 @@ impl Level {
     }
 }
 
+/// Instructions that multiply numbers in bf16 and add up in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bf16Unit {
+    /// Pairs of numbers in each lane: AVX512-BF16.
+    #[cfg(target_arch = "x86_64")]
+    Pairs,
+    /// Squares of numbers: AMX.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Squares,
+}
+
+impl Bf16Unit {
+    fn is_detected(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Pairs => is_x86_feature_detected!("avx512bf16"),
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Self::Squares => super::amx::is_granted(),
+        }
+    }
+}
+
+/// What a processor may have.
+#[derive(Clone, Copy)]
+struct Machine {
+    /// As `SMELT_CPU` names it.
+    name: &'static str,
+    level: Level,
+    bf16: Option<Bf16Unit>,
+}
+
+/// Those of the architecture, the fastest first.
+const MACHINES: &[Machine] = &[
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Machine { name: "amx", level: Level::Avx512, bf16: Some(Bf16Unit::Squares) },
+    #[cfg(target_arch = "x86_64")]
+    Machine { name: "avx512bf16", level: Level::Avx512, bf16: Some(Bf16Unit::Pairs) },
+    #[cfg(target_arch = "x86_64")]
+    Machine { name: "avx512", level: Level::Avx512, bf16: None },
+    #[cfg(target_arch = "x86_64")]
+    Machine { name: "avx2", level: Level::Avx2, bf16: None },
+    Machine { name: "scalar", level: Level::Baseline, bf16: None },
+];
+
+impl Machine {
+    fn is_detected(&self) -> bool {
+        self.level.is_detected() && self.bf16.is_none_or(Bf16Unit::is_detected)
+    }
+
+    /// What this process uses: the best that this machine has, or what `SMELT_CPU` names.
+    fn current() -> Self {
+        static CURRENT: std::sync::OnceLock<Machine> = std::sync::OnceLock::new();
+        *CURRENT.get_or_init(|| {
+            let best = || MACHINES.iter().find(|machine| machine.is_detected()).copied();
+            let plain = Self { name: "scalar", level: Level::Baseline, bf16: None };
+            Self::requested().ok().flatten().or_else(best).unwrap_or(plain)
+        })
+    }
+
+    fn requested() -> Result<Option<Self>, String> {
+        let Some(value) = std::env::var_os("SMELT_CPU").filter(|value| !value.is_empty()) else {
+            return Ok(None);
+        };
+        let Some(machine) = MACHINES.iter().find(|machine| value == *machine.name) else {
+            let names: Vec<&str> = MACHINES.iter().map(|machine| machine.name).collect();
+            return Err(format!(
+                "`SMELT_CPU` is `{}`, expected one of {}",
+                value.display(),
+                names.join(", ")
+            ));
+        };
+        if !machine.is_detected() {
+            let name = machine.name;
+            return Err(format!("`SMELT_CPU` asks for `{name}`, which this processor does not have"));
+        }
+        Ok(Some(*machine))
+    }
+}
+
 /// The instruction set of this process: the widest of this machine, or the one that `SMELT_CPU` names.
 pub(super) fn level() -> Level {
-    static LEVEL: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
-    *LEVEL.get_or_init(|| requested().ok().flatten().unwrap_or_else(widest))
+    Machine::current().level
 }
 
-fn widest() -> Level {
-    let detected = |(level, _): &&(Level, &str)| level.is_detected();
-    Level::NAMES.iter().find(detected).map_or(Level::Baseline, |(level, _)| *level)
+/// The unit of this process for products in bf16.
+pub(super) fn bf16_unit() -> Option<Bf16Unit> {
+    Machine::current().bf16
 }
 
-/// What `SMELT_CPU` asks for.
+/// Whether this machine can do what `SMELT_CPU` asks for.
 ///
 /// # Errors
 /// If that is no instruction set, or this machine does not have it.
-pub(super) fn requested() -> Result<Option<Level>, String> {
-    let Some(value) = std::env::var_os("SMELT_CPU").filter(|value| !value.is_empty()) else {
-        return Ok(None);
-    };
-    let named = Level::NAMES.iter().find(|(_, name)| value == **name);
-    let Some((level, name)) = named else {
-        let names: Vec<&str> = Level::NAMES.iter().map(|(_, name)| *name).collect();
-        return Err(format!("`SMELT_CPU` is `{}`, expected one of {}", value.display(), names.join(", ")));
-    };
-    if !level.is_detected() {
-        return Err(format!("`SMELT_CPU` asks for `{name}`, which this processor does not have"));
-    }
-    Ok(Some(*level))
+pub(super) fn check_requested() -> Result<(), String> {
+    Machine::requested().map(drop)
 }
 
 /// Defines a function whose body is compiled once per [`Level`] and called at the machine's.
@@ -119,6 +177,21 @@ pub(super) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
         }
     }
     reduce(lanes) + rest.iter().map(|x| f(*x)).sum::<f32>()
+}
+
+/// Replaces each `x` by `f(x)` and returns their [`sum`].
+#[inline(always)]
+pub(super) fn replace_and_sum(x: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
+    let (chunks, rest) = x.as_chunks_mut::<LANES>();
+    let mut lanes = [0f32; LANES];
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *x = f(*x);
+            *lane += *x;
+        }
+    }
+    rest.iter_mut().for_each(|x| *x = f(*x));
+    reduce(lanes) + rest.iter().sum::<f32>()
 }
 
 /// `sum f(x, y)` in fixed lanes.
@@ -215,6 +288,9 @@ mod tests {
     fn sums_and_maxima_count_every_element() {
         let x: Vec<f32> = (0..37).map(|value| value as f32).collect();
         assert_eq!(sum(&x, |x| x), 666.0);
+        let mut doubled = x.clone();
+        assert_eq!(replace_and_sum(&mut doubled, |x| 2.0 * x), 1332.0);
+        assert!(doubled.iter().zip(&x).all(|(doubled, x)| *doubled == 2.0 * x));
         assert_eq!(sum2(&x, &x, |x, y| x * y), 16206.0);
         assert_eq!(max(&x), 36.0);
         assert_eq!(max(&[]), f32::NEG_INFINITY);

@@ -1,10 +1,12 @@
-//! The gradients: one thread takes one key-value head with its group.
+//! The gradients: one thread takes one key-value head with its group. They are written as projections read them,
+//! heads side by side.
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
-use super::{Heads, Mask, Scores, TILE};
-use crate::backends::cpu::matrix::{Destination, Threads, View, product};
+use super::{Heads, Held, Mask, Scores, TILE};
+use crate::backends::cpu::fill::zeros;
+use crate::backends::cpu::matrix::{Columns, Destination, Threads, View};
 use crate::backends::cpu::simd::{sum2, vectorized};
 use crate::backends::cpu::{from_vec, team};
 use crate::kernels::{AttentionGradients, AttentionOptions};
@@ -25,51 +27,82 @@ pub(in super::super) fn backward(
     let mask = mask.map(Mask::of);
     let scores = Scores::new(mask.as_ref(), options, q_len, kv_len);
     let [q, k, v, output, grad] = [q, k, v, output, grad].map(Heads::of);
-    let (q_size, kv_size) = (q_len * head_dim, kv_len * head_dim);
-    let mut grad_q = vec![0f32; batch * heads * q_size];
-    let mut grad_k = vec![0f32; batch * kv_heads * kv_size];
-    let mut grad_v = vec![0f32; batch * kv_heads * kv_size];
-    let gradients = grad_k.chunks_mut(kv_size.max(1)).zip(grad_v.chunks_mut(kv_size.max(1)));
-    let parts = grad_q.chunks_mut((group * q_size).max(1)).zip(gradients).enumerate();
-    team::for_each(parts, |(index, (grad_q, (grad_k, grad_v)))| {
+    let mut grad_q = zeros(batch * q_len * heads * head_dim);
+    let [mut grad_k, mut grad_v] = [(); 2].map(|()| zeros(batch * kv_len * kv_heads * head_dim));
+    let rows_of_q = rows_of_heads(&mut grad_q, [batch, q_len, kv_heads], group * head_dim);
+    let rows_of_k = rows_of_heads(&mut grad_k, [batch, kv_len, kv_heads], head_dim);
+    let rows_of_v = rows_of_heads(&mut grad_v, [batch, kv_len, kv_heads], head_dim);
+    let parts = rows_of_q.into_iter().zip(rows_of_k.into_iter().zip(rows_of_v)).enumerate();
+    team::for_each(parts, |(index, (mut rows_of_q, (rows_of_k, rows_of_v)))| {
         let (b, kv_head) = (index / kv_heads, index % kv_heads);
         let (k, v) = (k.head(b, kv_head), v.head(b, kv_head));
-        for (member, grad_q) in grad_q.chunks_mut(q_size).enumerate() {
+        let mut packed = PackedHead::default();
+        packed.k.hold(k);
+        packed.keys.hold(k.transposed());
+        packed.values.hold(v.transposed());
+        let mut grad_q = vec![0f32; q_len * head_dim];
+        let [mut grad_k, mut grad_v] = [(); 2].map(|()| vec![0f32; kv_len * head_dim]);
+        for member in 0..group {
             let h = kv_head * group + member;
             let inputs = HeadInputs {
                 q: q.head(b, h),
-                k,
-                v,
                 output: output.head(b, h),
                 grad: grad.head(b, h),
                 place: [b, h],
             };
-            head_backward(&scores, &inputs, grad_q, grad_k, grad_v);
+            head_backward(&scores, &mut packed, &inputs, [&mut grad_q, &mut grad_k, &mut grad_v]);
+            for (row, grad) in rows_of_q.iter_mut().zip(grad_q.chunks_exact(head_dim)) {
+                row[member * head_dim..][..head_dim].copy_from_slice(grad);
+            }
+        }
+        for (rows, grad) in [(rows_of_k, grad_k), (rows_of_v, grad_v)] {
+            rows.into_iter()
+                .zip(grad.chunks_exact(head_dim))
+                .for_each(|(row, grad)| row.copy_from_slice(grad));
         }
     });
     AttentionGradients {
-        q: from_vec(grad_q, [batch, heads, q_len, head_dim]),
-        k: from_vec(grad_k, [batch, kv_heads, kv_len, head_dim]),
-        v: from_vec(grad_v, [batch, kv_heads, kv_len, head_dim]),
+        q: from_vec(grad_q, [batch, q_len, heads, head_dim]).swap_dims(1, 2),
+        k: from_vec(grad_k, [batch, kv_len, kv_heads, head_dim]).swap_dims(1, 2),
+        v: from_vec(grad_v, [batch, kv_len, kv_heads, head_dim]).swap_dims(1, 2),
     }
+}
+
+/// For each place in the batch and each head, its rows of `all` `[batch, length, heads, width]`.
+fn rows_of_heads(all: &mut [f32], [batch, length, heads]: [usize; 3], width: usize) -> Vec<Vec<&mut [f32]>> {
+    let mut rows: Vec<Vec<&mut [f32]>> = (0..batch * heads).map(|_| Vec::with_capacity(length)).collect();
+    for (index, row) in all.chunks_exact_mut(width.max(1)).enumerate() {
+        rows[index / (length * heads) * heads + index % heads].push(row);
+    }
+    rows
 }
 
 /// What the backward of one head reads.
 struct HeadInputs<'a> {
     q: View<'a>,
-    k: View<'a>,
-    v: View<'a>,
     output: View<'a>,
     grad: View<'a>,
     place: [usize; 2],
 }
 
+/// What the backward of the heads of one group multiplies by, tile after tile.
+#[derive(Default)]
+struct PackedHead {
+    k: Columns,
+    /// A key in each column.
+    keys: Columns,
+    /// A value in each column.
+    values: Columns,
+    /// Of one tile at a time.
+    q: Columns,
+    grad: Columns,
+}
+
 fn head_backward(
     scores: &Scores<'_>,
+    packed: &mut PackedHead,
     inputs: &HeadInputs<'_>,
-    grad_q: &mut [f32],
-    grad_k: &mut [f32],
-    grad_v: &mut [f32],
+    [grad_q, grad_k, grad_v]: [&mut [f32]; 3],
 ) {
     let [b, h] = inputs.place;
     let (q_len, head_dim) = (inputs.q.rows, inputs.q.columns);
@@ -82,23 +115,26 @@ fn head_backward(
         let looked_at = scores.looked_at(first..first + count);
         let width = looked_at.len();
         let [q, grad, output] = [inputs.q, inputs.grad, inputs.output].map(|view| view.rows(first, count));
-        let [k, v] = [inputs.k, inputs.v].map(|view| view.rows(looked_at.start, width));
+        packed.q.hold(q);
+        packed.grad.hold(grad);
+        let of_tile = [0..count, 0..head_dim];
         let [grad_k, grad_v] =
             [&mut *grad_k, &mut *grad_v].map(|gradient| &mut gradient[looked_at.start * head_dim..]);
 
         let p = &mut p_buffer[..count * width];
-        scores.raw(p, q, k, Threads::One);
+        scores.raw(p, q, Held::Packed(&packed.keys), &looked_at, Threads::One);
         if !capped.is_empty() {
             capped[..p.len()].copy_from_slice(p);
         }
         for (row, p) in p.chunks_exact_mut(width).enumerate() {
             scores.softmax(p, [b, h, first + row], &looked_at);
         }
-        let p_view = View::dense(p, count, width);
-        product(grad_v, head_dim, Destination::Add, 1.0, p_view.transposed(), grad, Threads::One);
+        let p_view = View::dense(p, count, width).transposed();
+        packed.grad.product((grad_v, head_dim), Destination::Add, 1.0, p_view, of_tile.clone());
 
         let grad_scores = &mut grad_buffer[..count * width];
-        product(grad_scores, width, Destination::Replace, 1.0, grad, v.transposed(), Threads::One);
+        let of_keys = [0..head_dim, looked_at.clone()];
+        packed.values.product((grad_scores, width), Destination::Replace, 1.0, grad, of_keys);
         let rows = grad_scores.chunks_exact_mut(width).zip(p.chunks_exact(width));
         for (row, (grad_scores, p)) in rows.enumerate() {
             softmax_row_backward(grad_scores, p, grad.row(row), output.row(row));
@@ -107,8 +143,9 @@ fn head_backward(
             soft_cap_backward(grad_scores, &capped[..count * width], cap as f32);
         }
         let grad_scores = View::dense(grad_scores, count, width);
-        product(grad_q, head_dim, Destination::Replace, scale, grad_scores, k, Threads::One);
-        product(grad_k, head_dim, Destination::Add, scale, grad_scores.transposed(), q, Threads::One);
+        let of_queries = [looked_at, 0..head_dim];
+        packed.k.product((grad_q, head_dim), Destination::Replace, scale, grad_scores, of_queries);
+        packed.q.product((grad_k, head_dim), Destination::Add, scale, grad_scores.transposed(), of_tile);
     }
 }
 

@@ -6,8 +6,9 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
-use super::{Heads, Mask, Scores, TILE};
-use crate::backends::cpu::matrix::{Destination, Threads, View, product};
+use super::{Heads, Held, Mask, Scores, TILE};
+use crate::backends::cpu::fill::zeros;
+use crate::backends::cpu::matrix::{Columns, Destination, Threads, View, product};
 use crate::backends::cpu::{from_vec, team};
 use crate::kernels::{AttentionOptions, AttentionSegment};
 
@@ -94,9 +95,24 @@ struct Sequence<'a> {
     scores: Scores<'a>,
 }
 
+impl Sequence<'_> {
+    /// The keys and values of each head, packed for products.
+    fn packed(&self) -> Vec<[Columns; 2]> {
+        let mut heads: Vec<[Columns; 2]> = (0..self.k.shape[1]).map(|_| Default::default()).collect();
+        let keys = self.first_key..self.first_key + self.scores.kv_len;
+        team::for_each(heads.iter_mut().enumerate(), |(head, [k, v])| {
+            k.hold(self.k.rows(self.kv_b, head, keys.clone()).transposed());
+            v.hold(self.v.rows(self.kv_b, head, keys.clone()));
+        });
+        heads
+    }
+}
+
 /// What one thread does at a time: some rows of a sequence, for the key-value heads from one on.
 struct Task<'a> {
     sequence: &'a Sequence<'a>,
+    /// Of each head, if several tiles share them.
+    packed: Option<&'a [[Columns; 2]]>,
     rows: Range<usize>,
     first_kv_head: usize,
     /// `[rows, heads, head_dim]` for the heads that use them.
@@ -114,11 +130,13 @@ thread_local! {
 fn attend(sequences: &[Sequence<'_>], [batch, rows]: [usize; 2], q: &Heads) -> Tensor<Flex, 4> {
     let [_, heads, _, head_dim] = q.shape;
     let shape = [batch, rows, heads, head_dim];
-    let mut output = vec![0f32; shape.iter().product()];
+    let mut output = zeros(shape.iter().product());
     if !output.is_empty() {
         let features = heads * head_dim;
         let products: usize = sequences.iter().map(|sequence| sequence.rows * sequence.scores.kv_len).sum();
-        let tasks = tasks(sequences, features, &mut output);
+        let packed: Vec<_> =
+            sequences.iter().map(|sequence| (sequence.rows > TILE).then(|| sequence.packed())).collect();
+        let tasks = tasks(sequences, &packed, features, &mut output);
         if products * features < FEWEST_MULTIPLICATIONS {
             tasks.into_iter().for_each(|task| task.run(Threads::One));
         } else if tasks.len() < team::threads() {
@@ -130,25 +148,31 @@ fn attend(sequences: &[Sequence<'_>], [batch, rows]: [usize; 2], q: &Heads) -> T
     from_vec(output, shape).swap_dims(1, 2)
 }
 
-fn tasks<'a>(sequences: &'a [Sequence<'a>], features: usize, mut output: &'a mut [f32]) -> Vec<Task<'a>> {
+fn tasks<'a>(
+    sequences: &'a [Sequence<'a>],
+    packed: &'a [Option<Vec<[Columns; 2]>>],
+    features: usize,
+    mut output: &'a mut [f32],
+) -> Vec<Task<'a>> {
     /// Tiles of each thread, if there are rows enough, and the fewest rows of a tile then.
     const TILES: usize = 4;
     const FEWEST: usize = 16;
     let total: usize = sequences.iter().map(|sequence| sequence.rows).sum();
     let tile = total.div_ceil(TILES * team::threads()).clamp(FEWEST, TILE);
     let mut tasks = Vec::new();
-    for sequence in sequences {
+    for (sequence, packed) in sequences.iter().zip(packed) {
+        let packed = packed.as_deref();
         for first in (0..sequence.rows).step_by(tile) {
             let rows = first..sequence.rows.min(first + tile);
             let part;
             (part, output) = output.split_at_mut(rows.len() * features);
             if sequence.rows > 1 {
-                tasks.push(Task { sequence, rows, first_kv_head: 0, output: part });
+                tasks.push(Task { sequence, packed, rows, first_kv_head: 0, output: part });
                 continue;
             }
             // A single row lies head by head.
             for (first_kv_head, output) in part.chunks_mut(features / sequence.k.shape[1]).enumerate() {
-                tasks.push(Task { sequence, rows: rows.clone(), first_kv_head, output });
+                tasks.push(Task { sequence, packed, rows: rows.clone(), first_kv_head, output });
             }
         }
     }
@@ -159,7 +183,7 @@ fn tasks<'a>(sequences: &'a [Sequence<'a>], features: usize, mut output: &'a mut
 
 impl Task<'_> {
     fn run(self, threads: Threads) {
-        let Self { sequence, rows, first_kv_head: first, output: all } = self;
+        let Self { sequence, packed, rows, first_kv_head: first, output: all } = self;
         let Sequence { q, k, v, b, kv_b, first_row, first_key, scores, .. } = sequence;
         let head_dim = q.shape[3];
         let group = q.shape[1] / k.shape[1];
@@ -168,31 +192,35 @@ impl Task<'_> {
         let features = all.len() / rows.len();
         let kv_heads = features / (group * head_dim);
         for kv_head in first..first + kv_heads {
-            let keys = first_key + looked_at.start..first_key + looked_at.end;
-            let [k, v] = [k, v].map(|tensor| tensor.rows(*kv_b, kv_head, keys.clone()));
+            let keys = *first_key..first_key + scores.kv_len;
+            let held = match packed {
+                Some(heads) => heads[kv_head].each_ref().map(Held::Packed),
+                None => [k, v].map(|tensor| Held::AsTheyLie(tensor.rows(*kv_b, kv_head, keys.clone()))),
+            };
             let heads = kv_head * group..(kv_head + 1) * group;
             let output = &mut all[(kv_head - first) * group * head_dim..];
             if rows.len() == 1 {
                 let q = q.position(*b, heads.clone(), at(&rows.start));
                 let place = |member| [*b, heads.start + member, rows.start];
-                mix(scores, [q, k, v], place, &looked_at, (output, head_dim), threads);
+                mix(scores, q, held, place, &looked_at, (output, head_dim), threads);
                 continue;
             }
             for (member, h) in heads.enumerate() {
                 let q = q.rows(*b, h, at(&rows.start)..at(&rows.end));
                 let place = |row| [*b, h, rows.start + row];
                 let output = &mut output[member * head_dim..];
-                mix(scores, [q, k, v], place, &looked_at, (output, features), threads);
+                mix(scores, q, held, place, &looked_at, (output, features), threads);
             }
         }
     }
 }
 
-/// Mixes the values `v` for the queries `q` into `output`, whose rows are a stride apart; `place` says where a row
+/// Mixes the values of a head for the queries `q` into `output`, whose rows are a stride apart; `place` says where a row
 /// of `q` is in batch, heads and sequence.
 fn mix(
     scores: &Scores<'_>,
-    [q, k, v]: [View<'_>; 3],
+    q: View<'_>,
+    [k, v]: [Held<'_>; 2],
     place: impl Fn(usize) -> [usize; 3],
     looked_at: &Range<usize>,
     (output, stride): (&mut [f32], usize),
@@ -205,10 +233,20 @@ fn mix(
             buffer.resize(needed, 0.0);
         }
         let p = &mut buffer[..needed];
-        scores.raw(p, q, k, threads);
+        scores.raw(p, q, k, looked_at, threads);
         for (row, p) in p.chunks_exact_mut(width).enumerate() {
             scores.softmax(p, place(row), looked_at);
         }
-        product(output, stride, Destination::Replace, 1.0, View::dense(p, q.rows, width), v, threads);
+        let p = View::dense(p, q.rows, width);
+        match v {
+            Held::AsTheyLie(v) => {
+                let v = v.rows(looked_at.start, width);
+                product(output, stride, Destination::Replace, 1.0, p, v, threads);
+            }
+            Held::Packed(v) => {
+                let part = [looked_at.clone(), 0..q.columns];
+                v.product((output, stride), Destination::Replace, 1.0, p, part);
+            }
+        }
     });
 }

@@ -13,8 +13,8 @@ use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexTensor};
 
 use super::heads::Heads;
-use super::matrix::{BLOCK_K, Destination, Threads, View, product};
-use super::simd::{exp, max, sum, tanh, vectorized};
+use super::matrix::{BLOCK_K, Columns, Destination, Threads, View, product};
+use super::simd::{exp, max, replace_and_sum, tanh, vectorized};
 use super::{contiguous, values};
 use crate::kernels::{AttentionOptions, KEY_BLOCK};
 
@@ -24,8 +24,17 @@ pub(super) use forward::{forward, over_segments};
 // Products along keys are chains of this length.
 const _: () = assert!(KEY_BLOCK.is_multiple_of(BLOCK_K));
 
-/// Most queries of a tile.
-const TILE: usize = 64;
+/// Most queries of a tile: whole tiles of the products, and few that see keys which others of the tile do not.
+const TILE: usize = 48;
+
+/// Keys, each a column where they are packed, or values of one head, each a row.
+#[derive(Clone, Copy)]
+enum Held<'a> {
+    /// For one tile: a row each.
+    AsTheyLie(View<'a>),
+    /// Once for all tiles.
+    Packed(&'a Columns),
+}
 
 /// How scores become probabilities.
 struct Scores<'a> {
@@ -75,10 +84,19 @@ impl<'a> Scores<'a> {
         first.start / BLOCK_K * BLOCK_K..last.end
     }
 
-    /// Scores of some queries and keys before masking, soft-capped.
-    fn raw(&self, scores: &mut [f32], q: View<'_>, k: View<'_>, threads: Threads) {
-        let scale = self.options.scale as f32;
-        product(scores, k.rows, Destination::Replace, scale, q, k.transposed(), threads);
+    /// Scores of some queries and the keys `looked_at` before masking, soft-capped.
+    fn raw(&self, scores: &mut [f32], q: View<'_>, k: Held<'_>, looked_at: &Range<usize>, threads: Threads) {
+        let (scale, width) = (self.options.scale as f32, looked_at.len());
+        match k {
+            Held::AsTheyLie(k) => {
+                let k = k.rows(looked_at.start, width).transposed();
+                product(scores, width, Destination::Replace, scale, q, k, threads);
+            }
+            Held::Packed(k) => {
+                let part = [0..q.columns, looked_at.clone()];
+                k.product((scores, width), Destination::Replace, scale, q, part);
+            }
+        }
         if let Some(cap) = self.options.softcap {
             soft_cap(scores, cap as f32);
         }
@@ -106,10 +124,7 @@ impl<'a> Scores<'a> {
 vectorized! {
     fn softmax_row(row: &mut [f32]) {
         let largest = max(row);
-        for score in row.iter_mut() {
-            *score = exp(*score - largest);
-        }
-        let inverse = 1.0 / sum(row, |x| x);
+        let inverse = 1.0 / replace_and_sum(row, |score| exp(score - largest));
         for score in row.iter_mut() {
             *score *= inverse;
         }

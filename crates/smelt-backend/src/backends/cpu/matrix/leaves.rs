@@ -91,6 +91,14 @@ at_level! {
     fn tiles(k: usize, a: Panels, b: Panels, output: Output) = all_tiles
 }
 
+at_level! {
+    /// Rows of `a` as they lie, whose numbers are `step` apart, times panels of `b`.
+    ///
+    /// # Safety
+    /// As [`tile::tile`] for each tile.
+    fn tiles_of_rows(k: usize, a: Rows<f32>, step: usize, b: Panels, output: Output) = all_tiles_of_rows
+}
+
 /// Packed rows of `a` or columns of `b`.
 #[derive(Clone, Copy)]
 pub(super) struct Panels {
@@ -175,16 +183,53 @@ unsafe fn columns_of<V: Vector<LANES>, const LANES: usize, const R: usize>(
 
 #[inline(always)]
 unsafe fn all_tiles<V: Vector<LANES>, const LANES: usize>(k: usize, a: Panels, b: Panels, output: Output) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        each_tile::<V, LANES>(k, a.count, b, output, |row, rows| (a.from.add(row * k), 1, rows));
+    }
+}
+
+#[inline(always)]
+unsafe fn all_tiles_of_rows<V: Vector<LANES>, const LANES: usize>(
+    k: usize,
+    a: Rows<f32>,
+    step: usize,
+    b: Panels,
+    output: Output,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if step == 1 {
+            each_tile::<V, LANES>(k, a.count, b, output, |row, _| (a.from.add(row * a.stride), a.stride, 1));
+        } else if a.stride == 1 {
+            each_tile::<V, LANES>(k, a.count, b, output, |row, _| (a.from.add(row), 1, step));
+        } else {
+            each_tile::<V, LANES>(k, a.count, b, output, |row, _| {
+                (a.from.add(row * a.stride), a.stride, step)
+            });
+        }
+    }
+}
+
+/// The product of `count` rows, of which `rows_from` gives those from one on: see [`tile::tile`].
+#[inline(always)]
+unsafe fn each_tile<V: Vector<LANES>, const LANES: usize>(
+    k: usize,
+    count: usize,
+    b: Panels,
+    output: Output,
+    rows_from: impl Fn(usize, usize) -> (*const f32, usize, usize),
+) {
     debug_assert!(k <= BLOCK_K, "{k} numbers in one chain");
     // SAFETY: the caller's promise.
     unsafe {
         for (panel, column) in (0..b.count).step_by(2 * LANES).enumerate() {
             let (b_panel, columns) = (b.from.add(panel * b.stride), b.count - column);
             let mut row = 0;
-            while row < a.count {
-                let rows = V::ROWS.min(a.count - row);
-                let (a_panel, output) = (a.from.add(row * k), output.at(row, column));
-                one_tile::<V, LANES>(rows, k, a_panel, b_panel, b.step, columns, output);
+            while row < count {
+                let rows = V::ROWS.min(count - row);
+                let output = output.at(row, column);
+                one_tile::<V, LANES>(rows, k, rows_from(row, rows), b_panel, b.step, columns, output);
                 row += rows;
             }
         }
@@ -195,13 +240,13 @@ unsafe fn all_tiles<V: Vector<LANES>, const LANES: usize>(k: usize, a: Panels, b
 unsafe fn one_tile<V: Vector<LANES>, const LANES: usize>(
     rows: usize,
     k: usize,
-    a: *const f32,
+    a: (*const f32, usize, usize),
     b: *const f32,
     b_step: usize,
     columns: usize,
     output: Output,
 ) {
-    // SAFETY: the promise of `all_tiles`.
+    // SAFETY: the promise of `each_tile`.
     unsafe {
         match rows {
             1 => tile::tile::<V, LANES, 1>(k, a, b, b_step, columns, output),

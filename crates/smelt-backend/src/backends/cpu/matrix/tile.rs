@@ -61,15 +61,16 @@ impl Output {
     }
 }
 
-/// `R` rows times two registers of columns: `a` is packed `[k][R]`, rows of `b` are `b_stride` apart.
+/// `R` rows times two registers of columns: rows of `a` are `stride` apart, and numbers of a row `step`; rows of `b` are
+/// `b_stride` apart.
 ///
 /// # Safety
-/// As [`Vector`] says; `a` and `b` hold `k` rows, those of `b` two registers each; the first `columns`
-/// columns of `R` rows are in the output.
+/// As [`Vector`] says; `a` and `b` hold `k` numbers in each row and column, those of `b` two registers each; the first
+/// `columns` columns of `R` rows are in the output.
 #[inline(always)]
 pub(super) unsafe fn tile<V: Vector<LANES>, const LANES: usize, const R: usize>(
     k: usize,
-    mut a: *const f32,
+    (mut a, stride, step): (*const f32, usize, usize),
     mut b: *const f32,
     b_stride: usize,
     columns: usize,
@@ -81,11 +82,11 @@ pub(super) unsafe fn tile<V: Vector<LANES>, const LANES: usize, const R: usize>(
         for _ in 0..k {
             let columns = [V::load(b), V::load(b.add(LANES))];
             for (row, sums) in sums.iter_mut().enumerate() {
-                let x = V::splat(a.add(row));
+                let x = V::splat(a.add(row * stride));
                 sums[0] = sums[0].mul_add(x, columns[0]);
                 sums[1] = sums[1].mul_add(x, columns[1]);
             }
-            a = a.add(R);
+            a = a.wrapping_add(step);
             b = b.wrapping_add(b_stride);
         }
         for (row, sums) in sums.iter().enumerate() {

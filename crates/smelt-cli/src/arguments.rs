@@ -79,7 +79,7 @@ pub enum Command {
     /// Write a page about a run, or about several side by side
     Report(ReportArgs),
     /// Estimate the memory that a config needs
-    Estimate(EstimateArgs),
+    Estimate(Box<EstimateArgs>),
     /// List the backends: in this build, on this machine, working
     Backends(BackendsArgs),
     /// Describe a model folder

@@ -1,7 +1,7 @@
 //! Where things lie in the folder of a run, and which model a path means.
 //!
-//! `RUN/run.yaml` is the config, `RUN/data` the tokenized corpus, `RUN/checkpoints` the model folders,
-//! `RUN/metrics.jsonl` and `RUN/tensorboard` what was measured.
+//! `RUN/run.yaml` is the config, `RUN/data` the tokenized corpus, `RUN/tokenizer` a tokenizer that was unpacked,
+//! `RUN/checkpoints` the model folders, `RUN/metrics.jsonl` and `RUN/tensorboard` what was measured.
 
 use std::fs;
 use std::io::Write as _;
@@ -20,13 +20,15 @@ use crate::error::CliError;
 pub const RUN_CONFIG: &str = "run.yaml";
 /// The tokenized corpus of a run.
 pub const DATA: &str = "data";
+/// The tokenizer of a run whose model brings it within a file.
+const TOKENIZER: &str = "tokenizer";
 /// The spans of a run that was profiled.
 pub const TRACE: &str = "trace.json";
 /// The page about a run.
 pub const REPORT: &str = "report.html";
 
 /// What belongs to a tokenizer in the folder of a model.
-pub const TOKENIZER_FILES: [&str; 7] = [
+const TOKENIZER_FILES: [&str; 7] = [
     TOKENIZER_FILE,
     TOKENIZER_CONFIG_FILE,
     CHAT_TEMPLATE_FILE,
@@ -96,6 +98,22 @@ pub fn copy_tokenizer(from: &Path, to: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The files of the tokenizer in `model`, for the checkpoints of `run`: where they lie, or unpacked into the folder of the
+/// run from a GGUF file.
+///
+/// # Errors
+/// [`CliError`] if they cannot be unpacked.
+pub fn tokenizer_files(model: &Path, run: &Path) -> Result<Vec<PathBuf>, CliError> {
+    let unpacked = run.join(TOKENIZER);
+    let folder = if is_gguf(model) {
+        copy_tokenizer(model, &unpacked)?;
+        &unpacked
+    } else {
+        model
+    };
+    Ok(TOKENIZER_FILES.map(|name| folder.join(name)).into_iter().filter(|path| path.is_file()).collect())
+}
+
 /// Deletes what a run writes, and nothing else that may lie in its folder; keeps the folder `data`.
 ///
 /// # Errors
@@ -105,7 +123,7 @@ pub fn remove_run(run: &Path, data: &Path) -> Result<(), CliError> {
         let path = path.to_owned();
         move |source| CliError::Io { action: "delete", path, source }
     };
-    for folder in [CHECKPOINTS, DATA, TENSORBOARD].map(|name| run.join(name)) {
+    for folder in [CHECKPOINTS, DATA, TENSORBOARD, TOKENIZER].map(|name| run.join(name)) {
         if folder != data && folder.exists() {
             fs::remove_dir_all(&folder).map_err(failed(&folder))?;
         }

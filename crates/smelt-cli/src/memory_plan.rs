@@ -45,7 +45,7 @@ impl MemoryPlan {
     /// [`CliError::Model`] for a pattern of modules that is none.
     pub fn new(config: &RunConfig, model: &ModelConfig, backend: Option<&str>) -> Result<Self, CliError> {
         let adapter = config.adapter_config();
-        let base = config.model.path.as_deref().filter(|_| adapter.is_some());
+        let adapted = adapter.is_some();
         let shape = TrainingShape {
             batch_size: config.train.batch_size,
             seq_length: config.train.seq_length,
@@ -53,10 +53,7 @@ impl MemoryPlan {
             chunk_tokens: CrossEntropyOptions::default().chunk_tokens,
             gradient_checkpointing: config.train.gradient_checkpointing,
             adapter: adapter.map(|adapter| AdapterShape::of(model, &adapter)).transpose()?,
-            weights_bytes: base.and_then(|base| match config.quantization_rules() {
-                Some(rules) if model.quantization.is_none() => quantized_bytes(model, base, &rules, backend),
-                _ => held_bytes(base, backend),
-            }),
+            weights_bytes: adapted.then(|| base_bytes(config, model, backend)).flatten(),
             half_precision: config.train.precision != Precision::F32,
             optimizer: optimizer(config),
             kernels: if computes_on_cpu(backend) { Kernels::Fused } else { Kernels::Composed },
@@ -219,6 +216,16 @@ fn optimizer(config: &RunConfig) -> OptimizerShape {
     };
     let average = if config.train.ema_decay.is_some() { 4.0 } else { 0.0 };
     OptimizerShape { bytes_per_parameter: optimizer.bytes_per_parameter + average, ..optimizer }
+}
+
+/// Bytes of the weights that the run of `config` starts from, as they lie below an adapter or generate: packed where the
+/// run packs them, and else as [`held_bytes`] has it.
+pub fn base_bytes(config: &RunConfig, model: &ModelConfig, backend: Option<&str>) -> Option<u64> {
+    let base = config.model.path.as_deref()?;
+    match config.quantization_rules() {
+        Some(rules) if model.quantization.is_none() => quantized_bytes(model, base, &rules, backend),
+        _ => held_bytes(base, backend),
+    }
 }
 
 /// Bytes of the weights of `model`, which lie in `folder` in floats, once `rules` have quantized them.

@@ -20,7 +20,7 @@ use crate::config::{Method, QuantizationSection, RunConfig, check_context};
 use crate::context::select_to_train;
 use crate::dataset::{find_data, prepare_data};
 use crate::error::CliError;
-use crate::folders::{RUN_CONFIG, TOKENIZER_FILES, model_folder, remove_run, write_run_config};
+use crate::folders::{RUN_CONFIG, model_folder, remove_run, tokenizer_files, write_run_config};
 use crate::memory_plan::MemoryPlan;
 use crate::model_files;
 use crate::model_source::weights_folder;
@@ -357,8 +357,7 @@ impl Job for TrainJob<'_> {
         write_run_config(self.config, &self.facts.run)?;
         let log = self.log::<B>(&device)?;
         let stopped = (self.on_event)(TrainEvent::Begins(&self.facts)).is_break();
-        let files = TOKENIZER_FILES.map(|name| self.tokenizer.join(name));
-        let companions = files.into_iter().filter(|path| path.is_file()).collect();
+        let companions = tokenizer_files(self.tokenizer, &self.facts.run)?;
         let checkpoints = Checkpoints::new(&self.facts.run, companions).with_spare_bytes(self.spare_bytes);
         let mut observer = Events { on_event: self.on_event, samples: self.samples, device, stopped };
         Ok(smelt_train::train(&mut trainer, &self.batches, log, &checkpoints, &mut observer)?)

@@ -10,21 +10,23 @@ use smelt_model::estimate::{
     InferenceEstimate, InferenceShape, ParameterCount, TrainingEstimate, inference, parameters,
 };
 
-use crate::config::{Method, RunConfig};
+use crate::commands::train::{TrainSettings, model_flag};
+use crate::config::RunConfig;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::folders::model_folder;
 use crate::hub::localize;
-use crate::memory_plan::{MemoryPlan, held_bytes};
+use crate::memory_plan::{MemoryPlan, base_bytes};
 use crate::model_files;
-use crate::quantity::{ByteSize, bytes, count};
-use crate::resolve::{FlagSetting, Sources, resolve};
+use crate::quantity::{bytes, count};
+use crate::resolve::{Sources, resolve};
 use crate::table::{Align, render};
 
 const EXAMPLES: &str = "\
 Examples:
   smelt estimate                                      the quick start
   smelt estimate --config configs/tiny.yaml --batch-size 2 --seq-length 512
+  smelt estimate --model ~/models/llama --method qlora --q-bits 4 --lora-rank 16
   smelt estimate --model ~/models/gpt2 --json";
 
 /// Arguments of `smelt estimate`.
@@ -40,24 +42,9 @@ pub struct EstimateArgs {
     /// Take the shape from a model folder
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// Sequences per micro-batch
-    #[arg(long, value_name = "N")]
-    pub batch_size: Option<usize>,
-    /// Tokens per sequence
-    #[arg(long, value_name = "N")]
-    pub seq_length: Option<usize>,
-    /// Micro-batches per optimizer step
-    #[arg(long, value_name = "N")]
-    pub gradient_accumulation: Option<usize>,
-    /// Run each block again for its gradients instead of keeping what it computed
-    #[arg(long)]
-    pub gradient_checkpointing: bool,
-    /// What is trained
-    #[arg(long, value_enum)]
-    pub method: Option<Method>,
-    /// Memory that training may take
-    #[arg(long, value_name = "SIZE")]
-    pub memory_limit: Option<ByteSize>,
+    /// The settings that have a flag of their own: those of `smelt train`.
+    #[command(flatten)]
+    pub settings: TrainSettings,
 }
 
 /// What `--json` prints.
@@ -82,7 +69,9 @@ struct Fit {
 }
 
 pub fn run(args: &EstimateArgs, context: &Context) -> Result<(), CliError> {
-    let mut config = resolve(&sources(args))?;
+    let mut flags = args.settings.given();
+    flags.extend(args.model.as_deref().map(model_flag));
+    let mut config = resolve(&Sources { config: args.config.as_deref(), sets: &args.sets, flags })?;
     localize(&mut config, context)?;
     let model = match &config.model.path {
         Some(path) => model_files::config(&model_folder(path)?)?,
@@ -91,33 +80,6 @@ pub fn run(args: &EstimateArgs, context: &Context) -> Result<(), CliError> {
     let estimate = gather(&config, &model, context.backend.as_deref())?;
     context.output.record(&estimate)?;
     context.output.line(&page(&estimate))
-}
-
-fn sources(args: &EstimateArgs) -> Sources<'_> {
-    let rows = [
-        ("--model", "model", "path", args.model.as_ref().map(|path| path.display().to_string().into())),
-        ("--batch-size", "train", "batch_size", args.batch_size.map(Into::into)),
-        ("--seq-length", "train", "seq_length", args.seq_length.map(Into::into)),
-        (
-            "--gradient-accumulation",
-            "train",
-            "gradient_accumulation_steps",
-            args.gradient_accumulation.map(Into::into),
-        ),
-        (
-            "--gradient-checkpointing",
-            "train",
-            "gradient_checkpointing",
-            args.gradient_checkpointing.then(|| true.into()),
-        ),
-        ("--method", "train", "method", args.method.map(|method| serde_json::json!(method))),
-        ("--memory-limit", "train", "memory_limit", args.memory_limit.map(|size| size.0.into())),
-    ];
-    let flags = rows
-        .into_iter()
-        .filter_map(|(flag, section, key, value)| Some(FlagSetting { section, key, value: value?, flag }))
-        .collect();
-    Sources { config: args.config.as_deref(), sets: &args.sets, flags }
 }
 
 fn gather(config: &RunConfig, model: &ModelConfig, backend: Option<&str>) -> Result<Estimate, CliError> {
@@ -131,7 +93,7 @@ fn gather(config: &RunConfig, model: &ModelConfig, backend: Option<&str>) -> Res
             prompt_length: config.train.seq_length.min(capacity),
             capacity,
             kv_bits: None,
-            weights_bytes: config.model.path.as_deref().and_then(|path| held_bytes(path, backend)),
+            weights_bytes: base_bytes(config, model, backend),
         },
     );
     let named =

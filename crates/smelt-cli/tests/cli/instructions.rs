@@ -1,6 +1,6 @@
 //! Fine-tuning on instruction data, from a model of our own.
 
-use crate::smelt::Place;
+use crate::smelt::{Place, golden};
 
 const MODEL: &str = "\
 model: {vocab_size: 300, hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, max_position_embeddings: 96}
@@ -69,6 +69,30 @@ fn answers_alone_are_learnt_where_prompts_are_masked() {
     assert!(answer_tokens < all_tokens / 2, "{answer_tokens} of {all_tokens}");
     assert!(last < 0.5 * first, "from {first} to {last}");
     assert!(place.path("tuned/checkpoints/step-00000060/tokenizer.json").exists());
+}
+
+#[test]
+fn a_gguf_file_is_fine_tuned_with_its_own_tokenizer() {
+    let place = Place::new();
+    place.write("chats/train.jsonl", CHATS);
+    let model = golden("gguf/model-f32.gguf");
+    let model = ["--model", model.to_str().unwrap(), "--data", "chats", "--backend", "cpu", "--quiet"];
+    for method in ["full", "lora"] {
+        let settings = ["--seq-length", "64", "--batch-size", "1", "--max-steps", "2", "--warmup-steps", "1"];
+        place.done(&[&["train", "--method", method, "--output", method], &model[..], &settings].concat());
+        assert!(place.path(&format!("{method}/checkpoints/step-00000002/tokenizer.json")).exists());
+        place.done(&[
+            "generate",
+            "--model",
+            method,
+            "--prompt",
+            "a?",
+            "--max-tokens",
+            "2",
+            "--backend",
+            "cpu",
+        ]);
+    }
 }
 
 #[test]

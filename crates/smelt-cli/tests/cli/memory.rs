@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask memory-table` compares more shapes and ways of training.
 
-use crate::smelt::Place;
+use crate::smelt::{Place, golden};
 
 /// The quick start's model, wide enough that the program itself is a small part.
 const SETTINGS: [&str; 8] =
@@ -35,6 +35,24 @@ fn a_config_that_does_not_fit_is_told_what_to_change() {
     let estimate = &place.done(&args).records()[0];
     assert_eq!(estimate["backends"][0]["training_fits"], false);
     assert!(estimate["advice"].as_str().unwrap().starts_with("`--batch-size "), "{estimate}");
+}
+
+#[test]
+fn packed_weights_are_counted_as_they_lie() {
+    let place = Place::new();
+    let model = golden("mlx_quant");
+    let estimate = |flags: &[&str]| {
+        let model = ["estimate", "--backend", "cpu", "--json", "--model", model.to_str().unwrap()];
+        place.done(&[&model[..], &["--seq-length", "32", "--method"], flags].concat()).records()[0].clone()
+    };
+    let (lora, qlora) = (estimate(&["lora"]), estimate(&["qlora", "--q-bits", "4", "--lora-rank", "4"]));
+    let saved = |part: &str| {
+        let [lora, qlora] = [&lora, &qlora].map(|found| found[part]["weights_bytes"].as_i64().unwrap());
+        (lora - qlora, lora)
+    };
+    let (of_generation, dense) = saved("inference");
+    assert!(4 * of_generation > 3 * dense, "{of_generation} of {dense}");
+    assert!(saved("training").0 >= of_generation, "the adapter is smaller, too: {lora} {qlora}");
 }
 
 #[test]

@@ -76,6 +76,11 @@ impl Ran {
     }
 }
 
+/// A folder of tests/golden, or a file in one.
+pub fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
+}
+
 /// Compares `text` with `tests/snapshots/NAME.txt`; with `SMELT_BLESS=1`, writes it instead.
 pub fn snapshot(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots").join(format!("{name}.txt"));

@@ -1,15 +1,11 @@
 //! `smelt verify` on the fixtures of the repository.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::smelt::Place;
+use crate::smelt::{Place, golden};
 
 const KINDS: [&str; 3] = ["causal", "training", "sampling"];
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
-}
 
 fn copy(place: &Place, name: &str) -> String {
     fs::create_dir_all(place.path(name)).unwrap();

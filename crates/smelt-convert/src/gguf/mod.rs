@@ -6,6 +6,7 @@
 
 mod architecture;
 mod blocks;
+mod generation;
 mod header;
 mod k_blocks;
 mod kind;

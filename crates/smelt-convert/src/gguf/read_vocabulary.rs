@@ -1,9 +1,10 @@
 //! The tokenizer and the chat template of a GGUF file, as the files of a Hugging Face folder.
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 use smelt_model::weights::GENERATION_CONFIG_FILE;
 use smelt_text::{CHAT_TEMPLATE_FILE, GgufVocabulary, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, TokenKind};
 
+use super::generation;
 use super::read::GgufModel;
 use super::value::bad;
 use crate::{Companions, ConvertError};
@@ -83,12 +84,7 @@ impl GgufModel {
         if let Some(template) = self.chat_template()? {
             companions.insert(CHAT_TEMPLATE_FILE, template.as_bytes().to_vec());
         }
-        let mut generation = Map::from_iter([("_from_model_config".to_owned(), Json::Bool(true))]);
-        for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
-            if let Some(id) = self.config.raw.get(key).filter(|id| !id.is_null()) {
-                generation.insert(key.to_owned(), id.clone());
-            }
-        }
+        let generation = generation::read(&self.metadata, &self.config)?;
         companions.insert_json(GENERATION_CONFIG_FILE, &Json::Object(generation));
         Ok(companions)
     }

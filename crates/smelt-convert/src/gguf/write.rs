@@ -4,12 +4,13 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use safetensors::Dtype;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use smelt_model::weights::write_atomic;
 use smelt_model::{DecoderConfig, ParameterInfo};
 use smelt_text::GgufVocabulary;
 
 use super::architecture::Architecture;
+use super::generation;
 use super::header::{DEFAULT_ALIGNMENT, MAGIC};
 use super::kind::TensorKind;
 use super::layout::{Layout, reordered};
@@ -79,7 +80,9 @@ pub fn write_gguf(
     }
     check_ranges(&tensors)?;
     general(&mut described.metadata, architecture, kind, source);
-    vocabulary(&mut described.metadata, source, &mut described.notes)?;
+    let generation = generation::settings(&source.companions);
+    generation::write(&generation, &mut described.metadata);
+    vocabulary(&mut described.metadata, source, &generation, &mut described.notes)?;
     let header = header(&described.metadata, &tensors);
     let total: u64 = tensors.iter().map(|tensor| tensor.bytes() as u64).sum();
     write_atomic(path, |file| {
@@ -265,18 +268,25 @@ fn general(metadata: &mut Metadata, architecture: &Architecture, kind: TensorKin
     metadata.set("general.quantization_version", 2u32);
 }
 
-fn vocabulary(metadata: &mut Metadata, source: &Source, notes: &mut Vec<String>) -> Result<(), ConvertError> {
+fn vocabulary(
+    metadata: &mut Metadata,
+    source: &Source,
+    generation: &Map<String, Json>,
+    notes: &mut Vec<String>,
+) -> Result<(), ConvertError> {
     let Some(tokenizer) = source.companions.tokenizer()? else {
         metadata.set("tokenizer.ggml.model", "none");
         notes.push("the model brings no tokenizer, so the file has none".to_owned());
         return Ok(());
     };
     let size = source.config.decoder.vocab_size;
-    // Configurations keep ids of larger vocabularies: they name no token.
+    // Chat models list more ends among the settings for generation.
     let ids = |key: &str| -> Vec<u32> {
-        let Some(value) = source.config.raw.get(key) else { return Vec::new() };
-        let listed = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        let known = listed.iter().filter_map(Json::as_u64).filter(|id| *id < size as u64);
+        let values = [&source.config.raw, generation].into_iter().filter_map(|json| json.get(key));
+        let listed =
+            values.flat_map(|value| value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice));
+        // Configurations keep ids of larger vocabularies: they name no token.
+        let known = listed.filter_map(Json::as_u64).filter(|id| *id < size as u64);
         known.filter_map(|id| u32::try_from(id).ok()).collect()
     };
     let id = |key: &str| ids(key).first().copied();
@@ -296,7 +306,7 @@ fn vocabulary(metadata: &mut Metadata, source: &Source, notes: &mut Vec<String>)
     set("merges", Some(Value::from(found.merges.clone())).filter(|_| !found.merges.is_empty()));
     set("bos_token_id", found.begin.map(Value::from));
     set("eos_token_id", found.end.map(Value::from));
-    let turn = ids("eos_token_id").last().copied().filter(|id| Some(*id) != found.end);
+    let turn = ids("eos_token_id").into_iter().rfind(|id| Some(*id) != found.end);
     set("eot_token_id", turn.map(Value::from));
     set("unknown_token_id", found.unknown.map(Value::from));
     set("padding_token_id", id("pad_token_id").map(Value::from));

@@ -1,7 +1,9 @@
 //! GGUF files that llama.cpp wrote.
 
+use serde_json::{Value, json};
 use smelt_convert::Source;
-use smelt_model::weights::TensorFile;
+use smelt_convert::gguf::{GgufModel, GgufOptions, write_gguf};
+use smelt_model::weights::{GENERATION_CONFIG_FILE, TensorFile};
 use smelt_testkit::{Golden, Tolerance, assert_close, golden_folder};
 
 use crate::support::{logits, values};
@@ -50,4 +52,30 @@ fn the_tokenizer_of_a_file_gives_the_ids_of_the_one_it_was_made_from() {
         compared += 1;
     }
     assert!(compared > 100, "{compared} texts");
+}
+
+#[test]
+fn settings_for_generation_go_into_a_file_and_come_back() {
+    let mut source = Source::open(&golden_folder("gguf").join("model-f32.gguf")).unwrap();
+    let end = source.config.eos_token_ids()[0];
+    let settings = json!({
+        "do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 0.05,
+        "repetition_penalty": 1.1, "eos_token_id": [end, end + 5], "pad_token_id": null,
+    });
+    source.companions.insert_json(GENERATION_CONFIG_FILE, &settings);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    write_gguf(&source, GgufOptions::default(), &path, &mut |_| ()).unwrap();
+    let metadata = GgufModel::open(&path).unwrap().metadata;
+    assert_eq!(metadata.count("general.sampling.top_k").unwrap(), Some(20));
+    assert_eq!(metadata.number("general.sampling.temp").unwrap(), Some(f64::from(0.6f32)));
+    assert_eq!(metadata.number("general.sampling.penalty_repeat").unwrap(), Some(f64::from(1.1f32)));
+
+    let back = Source::open(&path).unwrap();
+    assert_eq!(back.config.eos_token_ids(), [end, end + 5], "chat models list more ends here");
+    let found: Value = serde_json::from_slice(back.companions.get(GENERATION_CONFIG_FILE).unwrap()).unwrap();
+    for key in ["do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "eos_token_id"] {
+        assert_eq!(found[key], settings[key], "{key}");
+    }
+    assert_eq!(found.get("_from_model_config"), None);
 }

@@ -18,7 +18,7 @@ use crate::error::{Differences, MisShaped, ModelError};
 use crate::init::{Distribution, fnv1a};
 use crate::parameters::{ParameterInfo, ParameterMapper};
 use crate::quantization::Quantization;
-use crate::weights::transposed;
+use crate::weights::{NameMap, transposed};
 
 const HEAD: &str = "lm_head";
 const EMBEDDING: &str = "embed_tokens";
@@ -60,10 +60,20 @@ impl<B: Kernels> Decoder<B> {
     pub fn with_adapter(mut self, model: &ModelConfig, adapter: &Adapter) -> Result<Self, ModelError> {
         self.insert(model, &adapter.config)?;
         let (names, rules) = (&model.family.names, Rules::new(&adapter.config)?);
+        self.open_for(names, adapter);
         let held: Vec<ParameterInfo> =
             self.named_parameters(names).into_iter().filter(|info| adapter.replaces(&rules, info)).collect();
         check(&held, adapter)?;
         Ok(self.map_parameters(names, &mut Fill { rules, adapter }))
+    }
+
+    /// Holds in floats, and the head apart from the token vectors, what the file of `adapter` gives whole.
+    fn open_for(&mut self, names: &NameMap, adapter: &Adapter) {
+        let is_whole = |path: &str| adapter.tensors.contains_key(&names.key(&format!("{path}.weight")));
+        if is_whole(HEAD) {
+            self.untie();
+        }
+        self.matrices_mut().filter(|(path, _)| is_whole(path)).for_each(|(_, matrix)| matrix.unpack());
     }
 
     /// Makes the adapter part of the weights, which keep their dtypes; those that were packed are in f32 then.

@@ -68,6 +68,8 @@ impl Quantization {
         let mut modules = IndexMap::new();
         for (name, value) in section {
             let own = match value {
+                // To mlx-lm, nothing said is a no.
+                Value::Object(own) if own.is_empty() => None,
                 Value::Object(own) => Some(format(&format!("{key}.{name}"), own, Some(USUAL))?),
                 Value::Bool(true) => Some(default),
                 Value::Bool(false) => None,
@@ -81,11 +83,6 @@ impl Quantization {
     /// The format of the module that mlx-lm calls `name`, if it is packed.
     pub fn format_of(&self, name: &str) -> Option<QuantizationFormat> {
         self.modules.get(name).copied().unwrap_or(Some(self.default))
-    }
-
-    /// The module is named, so that it is packed whatever a file holds.
-    pub(crate) fn names(&self, name: &str) -> bool {
-        matches!(self.modules.get(name), Some(Some(_)))
     }
 
     /// The section.
@@ -181,10 +178,11 @@ mod tests {
         }
         assert_eq!(read(json!({})), Ok(None));
         assert_eq!(read(json!({"quantization": null})), Ok(None));
-        let named = json!({"bits": 8, "group_size": 32, "a": {}, "b": true});
+        let named = json!({"bits": 8, "group_size": 32, "a": {"bits": 2}, "b": true, "c": {}});
         let named = read(json!({ "quantization": named })).unwrap().unwrap();
-        assert_eq!(named.format_of("a"), Some(format(4, 64)), "what mlx-lm takes for a module");
+        assert_eq!(named.format_of("a"), Some(format(2, 64)), "what mlx-lm takes for a module");
         assert_eq!(named.format_of("b"), Some(format(8, 32)));
+        assert_eq!(named.format_of("c"), None, "as mlx-lm reads it");
     }
 
     #[test]

@@ -29,6 +29,11 @@ pub(crate) fn dtype_name(dtype: Dtype) -> Option<&'static str> {
     NAMES.iter().find(|(file, ..)| *file == dtype).map(|(.., name)| *name)
 }
 
+/// The dtype of weights that transformers calls `name`.
+pub(super) fn dtype_named(name: &str) -> Option<Dtype> {
+    NAMES.iter().find(|(.., own)| *own == name).map(|(file, ..)| *file)
+}
+
 /// Dtypes that can be read as f32.
 const READABLE: &str = "F32, F16, BF16 or F64";
 

@@ -122,7 +122,7 @@ fn load_planned<B: Kernels>(
     let mut parameters = model.named_parameters(names);
     parameters.retain(|info| !info.path.strip_suffix(".weight").is_some_and(|path| modules.contains(path)));
     check(config, checkpoint, &parameters, &packed)?;
-    fill_packed(config, checkpoint, &packed, &mut model, device)?;
+    fill_packed(config, checkpoint, &packed, options.non_finite, &mut model, device)?;
     if let Some(plan) = plan {
         quantize_matrices(config, checkpoint, plan, &mut model, device)?;
         let is_dense = |info: &ParameterInfo| {
@@ -169,13 +169,14 @@ fn fill_packed<B: Kernels>(
     config: &ModelConfig,
     checkpoint: &Checkpoint,
     packed: &[PackedMatrix],
+    non_finite: NonFinite,
     model: &mut Decoder<B>,
     device: &B::Device,
 ) -> Result<(), ModelError> {
     let mut packed = packed.iter().peekable();
     for (path, matrix) in model.matrices_mut() {
         if let Some(found) = packed.next_if(|packed| packed.path == path) {
-            *matrix = Matrix::Quantized(found.read(config, checkpoint, device)?);
+            *matrix = Matrix::Quantized(found.read(config, checkpoint, non_finite, device)?);
         }
     }
     assert!(packed.next().is_none(), "packed matrices are in the order of the model's");

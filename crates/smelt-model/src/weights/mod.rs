@@ -38,7 +38,7 @@ pub use names::NameMap;
 pub use place::{Made, Make, Place, StoredTensor, Strided};
 pub use quantize::{QuantizeOptions, quantize_checkpoint};
 pub use read_ahead::{HeldIn, NonFinite, Source};
-pub use save::{GENERATION_CONFIG_FILE, SaveOptions, model_files, save, save_with};
+pub use save::{GENERATION_CONFIG_FILE, SaveOptions, generation_config, model_files, save, save_with};
 pub use shards::{Weight, divide, index};
 pub use transpose::transposed;
 pub use unwritten::UnwrittenFiles;

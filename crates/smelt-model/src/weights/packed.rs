@@ -12,7 +12,7 @@ use super::check::{Found, located};
 use super::checkpoint::Checkpoint;
 use super::dtype::{file_dtype, float_bytes, held_dtype};
 use super::place::{Made, Place, StoredTensor};
-use super::read_ahead::{Source, first_non_finite};
+use super::read_ahead::{NonFinite, Source, first_non_finite};
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::error::ModelError;
@@ -30,7 +30,8 @@ pub(super) struct PackedMatrix {
 
 /// The packed matrices of `checkpoint`, in the order of the model's.
 ///
-/// Those are packed that the configuration names, and of the others those that have scales, biases or codes.
+/// Those are packed that the configuration names with a format, and of those that it does not name the ones that have
+/// scales, biases or codes.
 pub(super) fn packed_matrices<B: Kernels>(
     config: &ModelConfig,
     checkpoint: &Checkpoint,
@@ -51,22 +52,44 @@ pub(super) fn packed_among(
     let mut packed = Vec::new();
     for (path, dims) in matrices {
         let name = names.mlx_module(&path);
-        let Some(format) = quantization.format_of(&name) else { continue };
-        let locate = |part: &str| names.locate(checkpoint, &format!("{path}.{part}"));
-        let of_codes = || match locate("weight") {
-            Some((location, file)) => Ok(file.tensor(&location.name)?.dtype == Dtype::U32),
-            None => Ok(false),
+        let format = match quantization.modules.get(&name) {
+            Some(named) => *named,
+            None => unnamed_format(config, checkpoint, &path, dims[1], quantization.default)?,
         };
-        let is_packed = quantization.names(&name)
-            || locate("scales").is_some()
-            || locate("biases").is_some()
-            || of_codes()?;
-        if is_packed {
-            format.groups(dims[1]).map_err(|source| ModelError::Quantization { name, source })?;
-            packed.push(PackedMatrix { path, dims, format });
-        }
+        let Some(format) = format else { continue };
+        format.groups(dims[1]).map_err(|source| ModelError::Quantization { name, source })?;
+        packed.push(PackedMatrix { path, dims, format });
     }
     Ok(packed)
+}
+
+/// The format of the module at `path`, of `columns`, if `checkpoint` holds it packed: as mlx-lm tells it from the shapes
+/// of codes and scales, else `default`, whose shapes it is then held against.
+fn unnamed_format(
+    config: &ModelConfig,
+    checkpoint: &Checkpoint,
+    path: &str,
+    columns: usize,
+    default: QuantizationFormat,
+) -> Result<Option<QuantizationFormat>, ModelError> {
+    let part = |part: &str| {
+        let found = config.family.names.locate(checkpoint, &format!("{path}.{part}"));
+        found.map(|(location, file)| file.tensor(&location.name)).transpose()
+    };
+    let (codes, scales) = (part("weight")?.filter(|weight| weight.dtype == Dtype::U32), part("scales")?);
+    if codes.is_none() && scales.is_none() && part("biases")?.is_none() {
+        return Ok(None);
+    }
+    let last = |tensor: Option<&StoredTensor>| tensor.and_then(|tensor| tensor.shape.last().copied());
+    let by_shapes = last(codes).zip(last(scales)).and_then(|(words, groups)| {
+        let bits = exact_quotient(words.checked_mul(32)?, columns)?;
+        QuantizationFormat::new(bits, exact_quotient(columns, groups)?).ok()
+    });
+    Ok(Some(by_shapes.unwrap_or(default)))
+}
+
+fn exact_quotient(a: usize, b: usize) -> Option<u64> {
+    (a.checked_rem(b)? == 0).then(|| (a / b) as u64)
 }
 
 impl PackedMatrix {
@@ -82,14 +105,15 @@ impl PackedMatrix {
     /// The matrix on `device`.
     ///
     /// # Errors
-    /// [`ModelError::BadDtype`], [`ModelError::NonFinite`].
+    /// [`ModelError::BadDtype`]; [`ModelError::NonFinite`] unless `non_finite` allows it.
     pub(super) fn read<B: Kernels>(
         &self,
         config: &ModelConfig,
         checkpoint: &Checkpoint,
+        non_finite: NonFinite,
         device: &B::Device,
     ) -> Result<QuantizedWeight<B>, ModelError> {
-        let (name, bytes) = self.bytes(config, checkpoint)?;
+        let (name, bytes) = self.bytes(config, checkpoint, non_finite)?;
         QuantizedWeight::from_bytes(bytes, self.dims, self.format, device)
             .map_err(|source| ModelError::Quantization { name, source })
     }
@@ -105,7 +129,7 @@ impl PackedMatrix {
         info: ParameterInfo,
     ) -> Result<Source<'a>, ModelError> {
         let found = located(config, checkpoint, &info.path)?;
-        let (_, bytes) = self.bytes(config, checkpoint)?;
+        let (_, bytes) = self.bytes(config, checkpoint, NonFinite::Refuse)?;
         let (dims, format) = (self.dims, self.format);
         // Values are those of the scales' dtype.
         let dtype = file_dtype(bytes.dtype);
@@ -124,6 +148,7 @@ impl PackedMatrix {
         &self,
         config: &ModelConfig,
         checkpoint: &Checkpoint,
+        non_finite: NonFinite,
     ) -> Result<(String, QuantizedBytes), ModelError> {
         let [weight, scales, biases] = self.tensors().map(|(path, _)| located(config, checkpoint, &path));
         let (weight, scales, biases) = (weight?, scales?, biases?);
@@ -136,10 +161,8 @@ impl PackedMatrix {
         }
         let finite = |found: &Found<'_>| {
             let bytes = found.bytes();
-            match first_non_finite(dtype, &bytes) {
-                None => Ok(bytes),
-                Some((index, value)) => Err(ModelError::NonFinite { name: found.name.clone(), index, value }),
-            }
+            non_finite.judge(&found.name, first_non_finite(dtype, &bytes))?;
+            Ok::<_, ModelError>(bytes)
         };
         let bytes = QuantizedBytes {
             packed: weight.bytes(),

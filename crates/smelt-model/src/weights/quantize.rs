@@ -16,7 +16,7 @@ use smelt_backend::kernels::{QuantizationFormat, QuantizedBytes};
 
 use super::check::{Found, located};
 use super::checkpoint::Checkpoint;
-use super::dtype::{file_dtype, float_bytes, held_dtype};
+use super::dtype::{dtype_named, file_dtype, float_bytes, held_dtype};
 use super::location::Location;
 use super::pending::Pending;
 use super::save::write_weights;
@@ -30,7 +30,8 @@ use crate::quantization::QuantizationPlan;
 /// What a caller may choose about quantizing.
 #[derive(Debug, Clone, Copy)]
 pub struct QuantizeOptions {
-    /// What scales, biases and the rest are rounded to before anything else; as stored where it is left out.
+    /// What scales, biases and the rest are rounded to before anything else. Where it is left out, what the
+    /// configuration notes, as with mlx-lm; as stored if it notes nothing.
     pub dtype: Option<Dtype>,
     /// Weights beyond this go into several files.
     pub max_shard_bytes: u64,
@@ -194,7 +195,8 @@ impl<'a> OutTensor<'a> {
 
     fn dtype(&self) -> Result<DType, ModelError> {
         let stored = located(self.config, self.checkpoint, &self.parts[0])?.tensor.dtype;
-        Ok(rounded_to(self.options.dtype.unwrap_or(stored)))
+        let noted = || self.config.noted_dtype().and_then(dtype_named);
+        Ok(rounded_to(self.options.dtype.or_else(noted).unwrap_or(stored)))
     }
 }
 

@@ -32,6 +32,22 @@ pub enum NonFinite {
     Warn,
 }
 
+impl NonFinite {
+    /// What follows from the value `found` in tensor `name`, if there is one.
+    ///
+    /// # Errors
+    /// [`ModelError::NonFinite`].
+    pub(super) fn judge(self, name: &str, found: Option<(usize, f32)>) -> Result<(), ModelError> {
+        let Some((index, value)) = found else { return Ok(()) };
+        let error = ModelError::NonFinite { name: name.to_owned(), index, value };
+        match self {
+            Self::Refuse => return Err(error),
+            Self::Warn => tracing::warn!("{error}"),
+        }
+        Ok(())
+    }
+}
+
 /// In which dtype parameters are held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum HeldIn {
@@ -130,12 +146,12 @@ impl Source<'_> {
         let stored = self.file.in_place(&self.tensor);
         let held = held_dtype(self.tensor.dtype).filter(|dtype| holds(*dtype));
         if let Some((dtype, bytes)) = held.zip(stored) {
-            self.check_finite(first_non_finite(dtype, &bytes), options.non_finite)?;
+            options.non_finite.judge(&self.name, first_non_finite(dtype, &bytes))?;
             return Ok(Values::Stored(dtype, self.turned_bytes(dtype, bytes)));
         }
         let values = self.file.f32_of(&self.name, &self.tensor)?;
         self.file.release_of(&self.tensor);
-        self.check_finite(first_non_finite_f32(&values), options.non_finite)?;
+        options.non_finite.judge(&self.name, first_non_finite_f32(&values))?;
         Ok(Values::F32(match self.rows_and_columns() {
             Some([rows, columns]) => transposed(&values, columns, rows),
             None => values,
@@ -153,16 +169,6 @@ impl Source<'_> {
             2 => transposed(bytes.as_chunks::<2>().0, columns, rows).into_flattened().into(),
             _ => transposed(bytes.as_chunks::<4>().0, columns, rows).into_flattened().into(),
         }
-    }
-
-    fn check_finite(&self, found: Option<(usize, f32)>, non_finite: NonFinite) -> Result<(), ModelError> {
-        let Some((index, value)) = found else { return Ok(()) };
-        let error = ModelError::NonFinite { name: self.name.clone(), index, value };
-        match non_finite {
-            NonFinite::Refuse => return Err(error),
-            NonFinite::Warn => tracing::warn!("{error}"),
-        }
-        Ok(())
     }
 }
 

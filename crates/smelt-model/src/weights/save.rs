@@ -146,7 +146,7 @@ fn commonest_dtype(weights: &[Pending<'_>]) -> Dtype {
 }
 
 /// What transformers itself derives from a configuration that has no generation settings.
-fn generation_config(raw: &Map<String, Value>) -> Map<String, Value> {
+pub fn generation_config(raw: &Map<String, Value>) -> Map<String, Value> {
     let mut settings = Map::from_iter([("_from_model_config".to_owned(), true.into())]);
     for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
         if let Some(id) = raw.get(key).filter(|id| !id.is_null()) {

@@ -12,10 +12,12 @@ use smelt_backend::{Kernels, int_tensor, to_host};
 use smelt_model::adapter::ModuleNames;
 use smelt_model::blocks::Matrix;
 use smelt_model::quantization::{QuantizationPlan, QuantizationRules};
-use smelt_model::weights::{Checkpoint, QuantizeOptions, TensorFile, quantize_checkpoint};
+use smelt_model::weights::{
+    Checkpoint, LoadOptions, NonFinite, QuantizeOptions, TensorFile, load_with, quantize_checkpoint,
+};
 use smelt_model::{
-    AdapterConfig, Decoder, ForwardInput, ModelConfig, ModelError, ParameterInfo, load, load_for_training,
-    save,
+    Adapter, AdapterConfig, Decoder, ForwardInput, ModelConfig, ModelError, ParameterInfo, load,
+    load_for_training, save, save_adapter,
 };
 use smelt_testkit::{Golden, Tolerance, assert_close, backend_test, golden_folder, max_abs_difference};
 
@@ -27,6 +29,9 @@ backend_test!(packed_folders_are_saved_as_they_were, saved);
 backend_test!(packed_matrices_stay_packed, packed);
 backend_test!(every_layout_of_mlx_lm_computes_the_same, families);
 backend_test!(what_adapters_leave_is_described, described);
+backend_test!(formats_that_are_not_named_are_told_from_shapes, unnamed);
+backend_test!(adapters_may_bring_whole_tables, whole_tables);
+backend_test!(scales_that_are_no_numbers_load_where_that_is_allowed, no_numbers);
 
 /// A head that has become its own, a module that was trained whole, and one that is packed again.
 fn described<B: Kernels>(device: &B::Device) {
@@ -72,6 +77,66 @@ fn folders<B: Kernels>(device: &B::Device) {
         let expected = reference.f32(&format!("{tag}.logits_dequant_f32")).unwrap();
         assert_close(tag, &logits(&model, device), &expected, Tolerance::Logits);
     }
+}
+
+/// As mlx-lm does, the format of a module that the configuration does not name is told from its shapes.
+fn unnamed<B: Kernels>(device: &B::Device) {
+    let folder = golden_folder("mlx_quant");
+    let reference = TensorFile::open(&folder.join("golden_mlx.safetensors")).unwrap();
+    let target = tempfile::tempdir().unwrap();
+    fs::copy(folder.join("mlx_8bit/model.safetensors"), target.path().join("model.safetensors")).unwrap();
+    let mut config = ModelConfig::from_folder(&folder.join("mlx_8bit")).unwrap().raw;
+    for default in [json!({"bits": 4, "group_size": 64}), json!({"bits": 8, "group_size": 128})] {
+        config.insert("quantization".to_owned(), default);
+        fs::write(target.path().join("config.json"), Value::Object(config.clone()).to_string()).unwrap();
+        let (config, model) = load::<B>(target.path(), device).unwrap();
+        let expected = reference.f32("mlx_8bit.logits_dequant_f32").unwrap();
+        assert_close("formats by shapes", &logits(&model, device), &expected, Tolerance::Logits);
+        let described = model.described(&config).quantization.unwrap();
+        let format = QuantizationFormat::new(8, 64).ok();
+        assert_eq!(described.format_of(Q), format);
+    }
+}
+
+/// PEFT's `save_embedding_layers`: the file of an adapter holds token vectors and head, in full.
+fn whole_tables<B: Kernels>(device: &B::Device) {
+    let golden = golden_folder("mlx_quant");
+    let (config, base) = load::<B>(&golden.join("mlx_8bit"), device).unwrap();
+    let (model, settings) = base.clone().with_new_adapter(&config, &AdapterConfig::default(), 5).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    save_adapter(&config, &model, &settings, folder.path()).unwrap();
+    let path = folder.path().join("adapter_model.safetensors");
+    let (mut tensors, dense) = (read_all(&path), read(&golden));
+    for name in ["model.embed_tokens.weight", "lm_head.weight"] {
+        tensors.insert(format!("base_model.model.{name}"), dense[name].clone());
+    }
+    write_all(&tensors, &path);
+    let adapter = Adapter::open(folder.path(), &config.family.names).unwrap();
+    let adapted = base.with_adapter(&config, &adapter).unwrap();
+    for (module, name) in [("embed_tokens", "model.embed_tokens.weight"), ("lm_head", "lm_head.weight")] {
+        let Some(matrix @ Matrix::Dense(_)) = adapted.matrix(module) else { panic!("{module} is in floats") };
+        let expected = TensorFile::open(&golden.join("model.safetensors")).unwrap().f32(name).unwrap();
+        assert!(to_host(matrix.values()) == expected, "{module}");
+    }
+    assert!(matches!(adapted.matrix("layers.0.mlp.up_proj"), Some(Matrix::Quantized(_))));
+    assert!(logits(&adapted, device).iter().all(|logit| logit.is_finite()));
+}
+
+/// Scales that are no numbers load where the caller allows it, as other weights do.
+fn no_numbers<B: Kernels>(device: &B::Device) {
+    let (source, target) = (golden_folder("mlx_quant").join("mlx_4bit"), tempfile::tempdir().unwrap());
+    let mut weights = read(&source);
+    let scales = &mut weights.get_mut(&format!("{Q}.scales")).unwrap().2;
+    scales[2..4].copy_from_slice(&half::f16::INFINITY.to_le_bytes());
+    write_all(&weights, &target.path().join("model.safetensors"));
+    fs::copy(source.join("config.json"), target.path().join("config.json")).unwrap();
+    let loaded = |non_finite| {
+        let options = LoadOptions { non_finite, ..LoadOptions::default() };
+        load_with::<B>(target.path(), options, device).map(|(_, model)| model)
+    };
+    assert!(matches!(loaded(NonFinite::Refuse), Err(ModelError::NonFinite { .. })));
+    let values = loaded(NonFinite::Warn).unwrap().matrix("layers.0.self_attn.q_proj").unwrap().values();
+    assert!(to_host(values).iter().any(|value| !value.is_finite()));
 }
 
 /// Other families: joined experts, matrices that Hugging Face turns, tables of positions, heads with biases, widths
@@ -183,18 +248,23 @@ fn quantizing_gives_the_bits_of_mlx_lm() {
         };
         let config = ModelConfig::from_folder(&source).unwrap();
         let plan = QuantizationRules::uniform(format).plan(&config).unwrap();
-        let options = QuantizeOptions { dtype: Some(dtype), ..QuantizeOptions::default() };
-        let (checkpoint, target) = (Checkpoint::open(&source).unwrap(), tempfile::tempdir().unwrap());
-        quantize_checkpoint(&config, &checkpoint, &plan, options, target.path()).unwrap();
-        let (found, reference) = (read(target.path()), read(&quantized));
-        let name = quantized.display();
-        assert!(found.keys().eq(reference.keys()), "{name}: {:?}", found.keys());
-        for (tensor, expected) in &reference {
-            assert!(found[tensor] == *expected, "{name}: {tensor}");
-        }
-        let written = ModelConfig::from_folder(target.path()).unwrap();
-        for key in ["quantization", "quantization_config", "torch_dtype"] {
-            assert_eq!(written.raw[key], expected.raw[key], "{name}: {key}");
+        let mut noted = config.clone();
+        noted.raw.insert("torch_dtype".to_owned(), expected.raw["torch_dtype"].clone());
+        // By the option, or because the configuration notes it.
+        for (config, dtype) in [(config, Some(dtype)), (noted, None)] {
+            let options = QuantizeOptions { dtype, ..QuantizeOptions::default() };
+            let (checkpoint, target) = (Checkpoint::open(&source).unwrap(), tempfile::tempdir().unwrap());
+            quantize_checkpoint(&config, &checkpoint, &plan, options, target.path()).unwrap();
+            let (found, reference) = (read(target.path()), read(&quantized));
+            let name = quantized.display();
+            assert!(found.keys().eq(reference.keys()), "{name}: {:?}", found.keys());
+            for (tensor, expected) in &reference {
+                assert!(found[tensor] == *expected, "{name}: {tensor}");
+            }
+            let written = ModelConfig::from_folder(target.path()).unwrap();
+            for key in ["quantization", "quantization_config", "torch_dtype"] {
+                assert_eq!(written.raw[key], expected.raw[key], "{name}: {key}");
+            }
         }
     }
 }
@@ -280,17 +350,24 @@ fn what_does_not_fit_is_refused_by_name() {
     };
     let message = refused(lone, |_| ());
     assert!(message.contains(&format!("missing: `{Q}.scales`, `{Q}.biases`")), "{message}");
-    let message = refused(|_| (), |config| config["quantization"]["bits"] = 8.into());
+    let named = |bits: u32, group_size: u32| {
+        move |config: &mut Value| {
+            config["quantization"][Q] = json!({"bits": bits, "group_size": group_size});
+        }
+    };
+    let message = refused(|_| (), named(8, 64));
     assert!(
         message.contains(&format!("`{Q}.weight` has shape [64, 8], the config expects [64, 16]")),
         "{message}"
     );
-    let message = refused(|_| (), |config| config["quantization"]["group_size"] = 128.into());
+    let message = refused(|_| (), named(4, 128));
     assert!(message.contains("rows of 64 values do not divide into groups of 128"), "{message}");
     let message = refused(|_| (), |config| config["quantization"]["mode"] = "mxfp4".into());
     assert!(message.contains("`quantization.mode` is \"mxfp4\""), "{message}");
-    let message = refused(|_| (), |config| config["quantization"][Q] = false.into());
-    assert!(message.contains(&format!("unexpected: `{Q}.biases`, `{Q}.scales`")), "{message}");
+    for no in [json!(false), json!({})] {
+        let message = refused(|_| (), |config| config["quantization"][Q] = no);
+        assert!(message.contains(&format!("unexpected: `{Q}.biases`, `{Q}.scales`")), "{message}");
+    }
     let unnamed = |config: &mut Value| {
         config.as_object_mut().unwrap().retain(|key, _| !key.starts_with("quantization"));
     };

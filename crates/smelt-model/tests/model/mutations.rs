@@ -1,4 +1,4 @@
-//! Thousands of damaged headers, pickles and configurations: each is read or refused, none panics.
+//! Thousands of damaged headers, pickles, configurations, folders, adapters and indices: each is read or refused, none panics.
 //!
 //! The same entry points as `fuzz/`, for every run of the tests: seeded, bounded, without its coverage.
 
@@ -9,8 +9,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use smelt_model::family::FAMILIES;
-use smelt_model::weights::TensorFile;
-use smelt_model::{ModelConfig, RopeLengths};
+use smelt_model::weights::{Checkpoint, TensorFile, locate};
+use smelt_model::{Adapter, ModelConfig, RopeLengths};
 use smelt_testkit::golden_folder;
 
 const DAMAGED_FILES: usize = 2000;
@@ -137,4 +137,73 @@ fn damaged_configurations() {
         read > DAMAGED_CONFIGS / 10 && read < DAMAGED_CONFIGS,
         "{read} of {DAMAGED_CONFIGS} were still read"
     );
+}
+
+/// Half of the rounds change a key of `config`, half the header of `weights`; `read` is told to read what comes of it.
+fn damaged_folders(source: &Path, files: [&str; 2], seed: u64, read: impl Fn(&Path) -> bool) {
+    let whole = files.map(|name| fs::read(source.join(name)).unwrap());
+    let config: Value = serde_json::from_slice(&whole[0]).unwrap();
+    let header = 8 + u64::from_le_bytes(whole[1][..8].try_into().unwrap()) as usize;
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut accepted = 0;
+    for round in 0..DAMAGED_FILES {
+        let (mut config, mut weights) = (config.clone(), whole[1].clone());
+        if round % 2 == 0 {
+            (0..random.random_range(1..3)).for_each(|_| change(&mut config, &mut random));
+        } else {
+            weights = [damaged(&weights[..header], &mut random), weights[header..].to_vec()].concat();
+        }
+        fs::write(folder.path().join(files[0]), config.to_string()).unwrap();
+        fs::write(folder.path().join(files[1]), weights).unwrap();
+        accepted += usize::from(read(folder.path()));
+    }
+    assert!(accepted > 0 && accepted < DAMAGED_FILES, "{accepted} of {DAMAGED_FILES} were still read");
+}
+
+#[test]
+fn damaged_packed_folders() {
+    let read = |folder: &Path| {
+        let (Ok(config), Ok(checkpoint)) = (ModelConfig::from_folder(folder), Checkpoint::open(folder))
+        else {
+            return false;
+        };
+        let Ok(sources) = locate(&config, &checkpoint) else { return false };
+        sources
+            .iter()
+            .all(|source| source.values().is_ok_and(|values| values.len() == source.info.elements()))
+    };
+    let folder = golden_folder("mlx_quant").join("mlx_4bit");
+    damaged_folders(&folder, ["config.json", "model.safetensors"], 6, read);
+}
+
+#[test]
+fn damaged_adapters() {
+    for (folder, seed) in [("adapter", 7), ("adapter_dora", 8), ("adapter_modules_to_save", 9)] {
+        let names = &ModelConfig::from_folder(&golden_folder("lora")).unwrap().family.names;
+        let files = ["adapter_config.json", "adapter_model.safetensors"];
+        damaged_folders(&golden_folder("lora").join(folder), files, seed, |folder| {
+            Adapter::open(folder, names).is_ok_and(|adapter| adapter.parameters() > 0)
+        });
+    }
+}
+
+#[test]
+fn damaged_indices() {
+    let source = golden_folder("llama_sharded");
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(&source).unwrap().map(Result::unwrap) {
+        fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    let path = folder.path().join("model.safetensors.index.json");
+    let whole = fs::read(&path).unwrap();
+    let mut random = StdRng::seed_from_u64(10);
+    let mut read = 0;
+    for _ in 0..DAMAGED_FILES {
+        fs::write(&path, damaged(&whole, &mut random)).unwrap();
+        let Ok(checkpoint) = Checkpoint::open(folder.path()) else { continue };
+        assert!(checkpoint.names().all(|name| checkpoint.file_of(name).is_some()));
+        read += 1;
+    }
+    assert!(read > 0 && read < DAMAGED_FILES, "{read} of {DAMAGED_FILES} were still read");
 }

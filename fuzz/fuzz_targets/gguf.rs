@@ -2,19 +2,16 @@
 
 #![no_main]
 
-use std::fs;
-
 use libfuzzer_sys::fuzz_target;
 use smelt_convert::Source;
+use smelt_fuzz::folder;
 
 fuzz_target!(|bytes: &[u8]| {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("model.gguf");
-    fs::write(&path, bytes).expect("a writable folder");
-    let Ok(source) = Source::open(&path) else { return };
+    let folder = folder(&[("model.gguf", bytes)]);
+    let Ok(source) = Source::open(&folder.path().join("model.gguf")) else { return };
+    let _ = source.companions.tokenizer();
     let Ok(parameters) = source.parameters() else { return };
     for parameter in &parameters {
         assert_eq!(parameter.values().len(), parameter.info().elements());
     }
-    let _ = source.companions.tokenizer();
 });

@@ -2,16 +2,13 @@
 
 #![no_main]
 
-use std::fs;
-
 use libfuzzer_sys::fuzz_target;
+use smelt_fuzz::folder;
 use smelt_model::weights::TensorFile;
 
 fuzz_target!(|bytes: &[u8]| {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("model.safetensors");
-    fs::write(&path, bytes).expect("a writable folder");
-    let Ok(file) = TensorFile::open(&path) else { return };
+    let folder = folder(&[("model.safetensors", bytes)]);
+    let Ok(file) = TensorFile::open(&folder.path().join("model.safetensors")) else { return };
     for name in file.names() {
         let size: usize = file.shape(name).expect("a listed tensor").iter().product();
         assert!(file.bytes(name).expect("a listed tensor").len() <= bytes.len());

@@ -2,9 +2,8 @@
 
 #![no_main]
 
-use std::fs;
-
 use libfuzzer_sys::fuzz_target;
+use smelt_fuzz::folder;
 use smelt_model::weights::TensorFile;
 
 /// Appends the record `name` to `file` and its entry to `table`.
@@ -23,10 +22,8 @@ fuzz_target!(|pickle: &[u8]| {
     record(&mut file, &mut table, "a/data/0", &[7; 48]);
     let (start, size) = ((file.len() as u32).to_le_bytes(), (table.len() as u32).to_le_bytes());
     file.extend([table.as_slice(), b"PK\x05\x06", &[0; 8], &size, &start, &[0; 2]].concat());
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("pytorch_model.bin");
-    fs::write(&path, &file).expect("a writable folder");
-    let Ok(tensors) = TensorFile::open(&path) else { return };
+    let folder = folder(&[("pytorch_model.bin", &file)]);
+    let Ok(tensors) = TensorFile::open(&folder.path().join("pytorch_model.bin")) else { return };
     for name in tensors.names() {
         assert!(tensors.bytes(name).expect("a listed tensor").len() <= file.len());
     }

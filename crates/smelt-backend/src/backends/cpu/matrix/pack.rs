@@ -36,7 +36,22 @@ pub(super) unsafe fn pack<V: Vector<LANES>, const LANES: usize, T: Stored>(
         if lines.step == 1 && lines.count > 1 {
             return transposed::<V, LANES, T>(lines, k, width, to, ahead);
         }
-        for at in 0..k {
+        let side_by_side = T::PER_LANE == 1 && lines.stride == 1 && lines.count == width;
+        let whole = if side_by_side && lines.step >= LANES && 2 * width >= LANES {
+            // One number in a lane is one in f32. A register may hold more than a line of `to`, and of `from`: what is
+            // too much belongs to the line behind, which is written next, and is there for all but the last.
+            let lines_of_to = k.saturating_sub(1);
+            for at in 0..lines_of_to {
+                let (from, to) = (lines.from.add(at * lines.step).cast::<f32>(), to.add(at * width));
+                for first in (0..width).step_by(LANES) {
+                    V::load(from.add(first)).store(to.add(first));
+                }
+            }
+            lines_of_to
+        } else {
+            0
+        };
+        for at in whole..k {
             let (from, to) = (lines.from.add(at * lines.step), to.add(at * width));
             if lines.stride == 1 {
                 for line in 0..lines.count {

@@ -230,6 +230,7 @@ impl From<ConvertError> for CliError {
         match error {
             ConvertError::Model(error) => Self::Model(error),
             ConvertError::Text(error) => Self::Text(error),
+            ConvertError::Interrupted => Self::Interrupted { hint: None },
             error => Self::Convert(error),
         }
     }

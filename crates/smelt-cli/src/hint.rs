@@ -96,6 +96,9 @@ fn of_conversion(error: &ConvertError) -> Option<String> {
             "the file is cut or damaged, or of a kind that is not known; copy it again"
         }
         ConvertError::Inexpressible { .. } => "`--to hf` holds every model that smelt runs",
+        ConvertError::TooSmall { .. } => {
+            "give more, or a larger `--group-size`: there are fewer scales then; `--dtype f16` halves those of f32"
+        }
         ConvertError::OutOfRange { .. } => "`--dtype bf16` has the range of f32",
         ConvertError::OutputExists { .. } | ConvertError::FileExists { .. } => "give another `--output`",
         _ => return None,

@@ -4,6 +4,8 @@
 
 #[path = "cli/adapters.rs"]
 mod adapters;
+#[path = "cli/calibration.rs"]
+mod calibration;
 #[path = "cli/convert.rs"]
 mod convert;
 #[path = "cli/data.rs"]

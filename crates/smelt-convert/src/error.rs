@@ -80,6 +80,17 @@ pub enum ConvertError {
         /// The file.
         path: PathBuf,
     },
+    /// Fewer bytes were asked for than a model takes in the fewest bits.
+    #[error("the weights take {smallest} bytes with 2 bits for every module, {most_bytes} were asked for")]
+    TooSmall {
+        /// What was asked for.
+        most_bytes: u64,
+        /// The least there is.
+        smallest: u64,
+    },
+    /// Whoever watches asked to stop; nothing was written.
+    #[error("stopped before it was done")]
+    Interrupted,
     /// A configuration or weights do not fit.
     #[error(transparent)]
     Model(#[from] ModelError),

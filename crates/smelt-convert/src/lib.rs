@@ -11,6 +11,7 @@ pub mod gguf;
 pub mod onnx;
 mod output;
 mod quantize;
+pub mod recipes;
 mod source;
 
 pub use companions::Companions;

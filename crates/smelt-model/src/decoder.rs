@@ -131,7 +131,7 @@ impl<B: Backend> Decoder<B> {
             Matrix::Dense(weight) => Matrix::of(weight.val()),
             packed => packed.clone(),
         };
-        self.lm_head.get_or_insert_with(|| Linear { weight, bias: None, lora: None });
+        self.lm_head.get_or_insert_with(|| Linear::of(weight));
     }
 
     /// The head: its own, or the token vectors.

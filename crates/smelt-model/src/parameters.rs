@@ -4,10 +4,12 @@
 //! on names. The path is that of the fields (`layers.0.self_attn.qkv_proj.weight`). Matrices that are packed are
 //! no parameters; `weights` finds them by the paths of their modules.
 
+use std::collections::BTreeMap;
+
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use smelt_backend::{Job, Kernels, dispatch, in_build};
+use smelt_backend::{Job, Kernels, dispatch, float_tensor, in_build, to_host};
 
 use crate::blocks::Matrix;
 use crate::config::ModelConfig;
@@ -128,6 +130,26 @@ impl<B: Backend> Decoder<B> {
     }
 }
 
+/// Values of parameters by their paths, row-major.
+pub type ParameterValues = BTreeMap<String, Vec<f32>>;
+
+impl<B: Kernels> Decoder<B> {
+    /// The values of those parameters that are at `paths`; what is packed is none.
+    pub fn parameter_values(&self, names: &NameMap, paths: &[String]) -> ParameterValues {
+        let mut read = Read { paths, values: ParameterValues::new() };
+        self.visit_parameters(names, &mut read);
+        read.values
+    }
+
+    /// Puts `values`, in f32, in place of those of the parameters at their paths.
+    ///
+    /// # Panics
+    /// If a parameter has another number of values.
+    pub fn put_parameter_values(&mut self, names: &NameMap, values: &ParameterValues) {
+        *self = self.clone().map_parameters(names, &mut Replace(values));
+    }
+}
+
 impl ModelConfig {
     /// All parameters of the model, in the order of the fields, none of them packed; nothing is allocated for values.
     ///
@@ -163,6 +185,33 @@ struct Sizes(usize);
 impl<B: Backend> ModuleVisitor<B> for Sizes {
     fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<B, D>>) {
         self.0 += parameter.lazy_shape().num_elements() * parameter.val().dtype().size();
+    }
+}
+
+struct Read<'a> {
+    paths: &'a [String],
+    values: ParameterValues,
+}
+
+impl<B: Kernels> ParameterVisitor<B> for Read<'_> {
+    fn visit<const D: usize>(&mut self, info: &ParameterInfo, parameter: &Param<Tensor<B, D>>) {
+        if self.paths.contains(&info.path) {
+            self.values.insert(info.path.clone(), to_host(parameter.val()));
+        }
+    }
+}
+
+struct Replace<'a>(&'a ParameterValues);
+
+impl<B: Kernels> ParameterMapper<B> for Replace<'_> {
+    fn map<const D: usize>(
+        &mut self,
+        info: &ParameterInfo,
+        parameter: Param<Tensor<B, D>>,
+    ) -> Param<Tensor<B, D>> {
+        let Some(values) = self.0.get(&info.path) else { return parameter };
+        let (shape, device) = (parameter.lazy_shape().dims(), parameter.lazy_device());
+        Param::initialized(parameter.id, float_tensor(values.clone(), shape, &device))
     }
 }
 

@@ -5,5 +5,6 @@
 mod gguf;
 mod hostile;
 mod limits;
+mod recipes;
 mod round_trips;
 mod support;

@@ -3,9 +3,10 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use smelt_backend::Kernels;
 use smelt_backend::kernels::{Head, HeadWeight};
+use smelt_backend::{Kernels, to_host};
 
+use super::observer::Observer;
 use super::{DropoutStream, Lora, Matrix, computed, parameter};
 
 /// `x weight^T + bias`, with the weight in Hugging Face's orientation.
@@ -17,22 +18,31 @@ pub struct Linear<B: Backend> {
     pub bias: Option<Param<Tensor<B, 1>>>,
     /// What is added to it.
     pub lora: Option<Lora<B>>,
+    #[module(skip)]
+    pub(crate) observer: Option<Observer>,
 }
 
 impl<B: Backend> Linear<B> {
     /// From `in_features` to `out_features`, without values.
     pub(crate) fn structure(in_features: usize, out_features: usize, bias: bool, device: &B::Device) -> Self {
         Self {
-            weight: Matrix::structure([out_features, in_features], device),
             bias: bias.then(|| parameter([out_features], device)),
-            lora: None,
+            ..Self::of(Matrix::structure([out_features, in_features], device))
         }
+    }
+
+    /// With `weight`, without a bias.
+    pub(crate) fn of(weight: Matrix<B>) -> Self {
+        Self { weight, bias: None, lora: None, observer: None }
     }
 }
 
 impl<B: Kernels> Linear<B> {
     /// `[rows, in_features]` -> `[rows, out_features]`; adapters drop what `dropout` says.
     pub fn forward(&self, x: Tensor<B, 2>, dropout: Option<DropoutStream>) -> Tensor<B, 2> {
+        if let Some(observer) = &self.observer {
+            observer.see(to_host(x.clone()));
+        }
         match &self.lora {
             Some(lora) => lora.forward(self, x, dropout),
             None => self.weight.product(x, self.computed_bias()),

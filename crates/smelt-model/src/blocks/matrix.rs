@@ -24,7 +24,7 @@ impl<B: Backend> Matrix<B> {
     }
 
     /// A parameter of its own with these values.
-    pub(crate) fn of(values: Tensor<B, 2>) -> Self {
+    pub fn of(values: Tensor<B, 2>) -> Self {
         Self::Dense(Param::initialized(ParamId::new(), values))
     }
 

@@ -13,6 +13,7 @@ mod lora;
 mod matrix;
 mod mlp;
 mod norm;
+pub(crate) mod observer;
 mod rotary;
 
 use burn::module::{Param, ParamId};

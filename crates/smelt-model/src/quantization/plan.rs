@@ -139,7 +139,8 @@ fn matrix(info: &ParameterInfo) -> Option<(String, usize)> {
     Some((every_expert(path), columns))
 }
 
-fn every_expert(path: &str) -> String {
+/// The path of a module, with `*` for the number of an expert: those of a block are quantized alike.
+pub fn every_expert(path: &str) -> String {
     replace_expert(path, EVERY_EXPERT)
 }
 

@@ -20,7 +20,7 @@ pub(super) fn held_dtype(dtype: Dtype) -> Option<DType> {
 }
 
 /// The dtype of a file for what is held in `dtype`: f32 for all that is no dtype of weights.
-pub(super) fn file_dtype(dtype: DType) -> Dtype {
+pub fn file_dtype(dtype: DType) -> Dtype {
     NAMES.iter().find(|(_, held, _)| *held == dtype).map_or(Dtype::F32, |(file, ..)| *file)
 }
 
@@ -82,6 +82,15 @@ pub fn float_bytes(dtype: Dtype, values: &[f32]) -> Vec<u8> {
         Dtype::F16 => bytes(values, |value| f16::from_f32(value).to_le_bytes()),
         Dtype::BF16 => bytes(values, |value| bf16::from_f32(value).to_le_bytes()),
         other => panic!("{other} is no dtype of weights"),
+    }
+}
+
+/// Rounds each value to the nearest of `dtype`.
+pub fn round_to(values: &mut [f32], dtype: DType) {
+    match dtype {
+        DType::F16 => values.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32()),
+        DType::BF16 => values.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32()),
+        _ => {}
     }
 }
 

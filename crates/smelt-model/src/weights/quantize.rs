@@ -9,16 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::DType;
 use bytes::Bytes;
-use half::{bf16, f16};
 use safetensors::Dtype;
 use smelt_backend::kernels::quantized::quantize;
 use smelt_backend::kernels::{QuantizationFormat, QuantizedBytes};
 
 use super::check::{Found, located};
 use super::checkpoint::Checkpoint;
-use super::dtype::{dtype_named, file_dtype, float_bytes, held_dtype};
+use super::dtype::{dtype_named, file_dtype, float_bytes, held_dtype, round_to};
 use super::location::Location;
 use super::pending::Pending;
+use super::replacements::Replacements;
 use super::save::write_weights;
 use super::transpose::transposed;
 use super::writer::Values;
@@ -29,18 +29,20 @@ use crate::quantization::QuantizationPlan;
 
 /// What a caller may choose about quantizing.
 #[derive(Debug, Clone, Copy)]
-pub struct QuantizeOptions {
+pub struct QuantizeOptions<'a> {
     /// What scales, biases and the rest are rounded to before anything else. Where it is left out, what the
     /// configuration notes, as with mlx-lm; as stored if it notes nothing.
     pub dtype: Option<Dtype>,
     /// Weights beyond this go into several files.
     pub max_shard_bytes: u64,
+    /// What is not made of the values in files.
+    pub replacements: Option<&'a Replacements>,
 }
 
-impl Default for QuantizeOptions {
+impl Default for QuantizeOptions<'_> {
     /// As stored, in shards of 5 GiB as mlx-lm writes them.
     fn default() -> Self {
-        Self { dtype: None, max_shard_bytes: 5 << 30 }
+        Self { dtype: None, max_shard_bytes: 5 << 30, replacements: None }
     }
 }
 
@@ -54,7 +56,7 @@ pub fn quantize_checkpoint(
     config: &ModelConfig,
     checkpoint: &Checkpoint,
     plan: &QuantizationPlan,
-    options: QuantizeOptions,
+    options: QuantizeOptions<'_>,
     folder: &Path,
 ) -> Result<(), ModelError> {
     if config.quantization.is_some() {
@@ -106,7 +108,7 @@ struct OutTensor<'a> {
     parts: Vec<String>,
     /// The parts are those of experts.
     joined: bool,
-    options: QuantizeOptions,
+    options: QuantizeOptions<'a>,
 }
 
 impl<'a> OutTensor<'a> {
@@ -156,13 +158,10 @@ impl<'a> OutTensor<'a> {
     fn packed(&self, format: QuantizationFormat, dtype: DType) -> Result<[Bytes; 3], ModelError> {
         let mut all = [Vec::new(), Vec::new(), Vec::new()];
         for path in &self.parts {
-            let values = self.values(path, dtype)?;
-            let packed = quantize(&values, self.dims(), format, dtype);
-            let packed = packed.map_err(|source| ModelError::Quantization {
-                name: self.config.family.names.key(path),
-                source,
-            })?;
-            let QuantizedBytes { packed, scales, biases, .. } = packed;
+            let QuantizedBytes { packed, scales, biases, .. } = match self.replaced(path) {
+                Some(packed) => packed.clone(),
+                None => self.rounded(path, format, dtype)?,
+            };
             if let [_] = self.parts.as_slice() {
                 return Ok([packed, scales, biases]);
             }
@@ -171,11 +170,32 @@ impl<'a> OutTensor<'a> {
         Ok(all.map(Bytes::from))
     }
 
+    /// The matrix at `path` as somebody packed it.
+    fn replaced(&self, path: &str) -> Option<&QuantizedBytes> {
+        self.options.replacements?.packed.get(path.strip_suffix(".weight")?)
+    }
+
+    /// The matrix at `path`, each value rounded to the nearest.
+    fn rounded(
+        &self,
+        path: &str,
+        format: QuantizationFormat,
+        dtype: DType,
+    ) -> Result<QuantizedBytes, ModelError> {
+        let packed = quantize(&self.values(path, dtype)?, self.dims(), format, dtype);
+        let name = || self.config.family.names.key(path);
+        packed.map_err(|source| ModelError::Quantization { name: name(), source })
+    }
+
     /// Values of the part at `path` in the orientation of the model, rounded to `dtype`.
     fn values(&self, path: &str, dtype: DType) -> Result<Vec<f32>, ModelError> {
         let found = located(self.config, self.checkpoint, path)?;
-        let mut values = found.values(&self.info.shape)?;
-        round(&mut values, dtype);
+        let replaced = self.options.replacements.and_then(|all| all.dense.get(path));
+        let mut values = match replaced {
+            Some(values) => values.clone(),
+            None => found.values(&self.info.shape)?,
+        };
+        round_to(&mut values, dtype);
         match values.iter().position(|value| !value.is_finite()) {
             None => Ok(values),
             Some(index) => Err(ModelError::NonFinite { name: found.name, index, value: values[index] }),
@@ -195,8 +215,7 @@ impl<'a> OutTensor<'a> {
 
     fn dtype(&self) -> Result<DType, ModelError> {
         let stored = located(self.config, self.checkpoint, &self.parts[0])?.tensor.dtype;
-        let noted = || self.config.noted_dtype().and_then(dtype_named);
-        Ok(rounded_to(self.options.dtype.or_else(noted).unwrap_or(stored)))
+        Ok(quantized_dtype(self.config, self.options.dtype, stored))
     }
 }
 
@@ -224,16 +243,14 @@ impl Found<'_> {
     }
 }
 
+/// What scales and all that stays in floats are rounded to when a model of `config` is quantized, where values are `stored`
+/// in some dtype: what was `asked` for, else what the configuration notes, as with mlx-lm.
+pub fn quantized_dtype(config: &ModelConfig, asked: Option<Dtype>, stored: Dtype) -> DType {
+    let noted = || config.noted_dtype().and_then(dtype_named);
+    rounded_to(asked.or_else(noted).unwrap_or(stored))
+}
+
 /// What values that are stored in `dtype` are rounded to.
 fn rounded_to(dtype: Dtype) -> DType {
     held_dtype(dtype).unwrap_or(DType::F32)
-}
-
-/// Rounds each value to the nearest of `dtype`.
-fn round(values: &mut [f32], dtype: DType) {
-    match dtype {
-        DType::F16 => values.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32()),
-        DType::BF16 => values.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32()),
-        _ => {}
-    }
 }

@@ -8,9 +8,10 @@ use smelt_backend::dispatch;
 use smelt_convert::folder::{FolderOptions, FolderStyle, write_folder};
 use smelt_convert::gguf::{EXTENSION, GgufOptions, TensorKind, write_gguf};
 use smelt_convert::onnx::{OnnxOptions, write_onnx};
-use smelt_convert::{Progress as Written, Source, check_output, write_quantized};
-use smelt_model::quantization::QuantizationRules;
+use smelt_convert::{Progress as Written, Source, check_output};
 
+use super::calibrated::QuantizationReport;
+use super::quantization::{self, formats, quantize};
 use super::{ConvertArgs, Dtype, Format};
 use crate::comparison::{CompareJob, Comparison, prompts};
 use crate::config::BackendSection;
@@ -19,7 +20,6 @@ use crate::error::CliError;
 use crate::folders::size_bytes;
 use crate::progress::{Progress, Unit};
 use crate::quantity::bytes;
-use crate::quantize;
 
 /// Name of a GGUF file in a folder that was given for it.
 const GGUF_FILE: &str = "model.gguf";
@@ -41,18 +41,19 @@ struct Converted<'a> {
     family: &'a str,
     bytes: u64,
     notes: &'a [String],
+    quantization: Option<&'a QuantizationReport>,
     check: Option<&'a Comparison>,
 }
 
 pub fn run(args: &ConvertArgs, model: &Path, context: &Context) -> Result<(), CliError> {
     let kind = kind(args)?;
-    let rules = rules(args)?;
+    let formats = formats(args)?;
     let output = output(args);
     check_output(&output)?;
-    let source = Source::open(model)?;
-    let notes = match &rules {
-        Some(rules) => quantize(args, &source, rules, &output)?,
-        None => write(args, &source, kind, &output, context)?,
+    let mut source = Source::open(model)?;
+    let (notes, report) = match formats {
+        Some(formats) => quantize(args, formats, &mut source, &output, context)?,
+        None => (write(args, &source, kind, &output, context)?, None),
     };
     for note in &notes {
         context.output.note(&format!("note: {note}"));
@@ -63,7 +64,7 @@ pub fn run(args: &ConvertArgs, model: &Path, context: &Context) -> Result<(), Cl
         true => None,
         false => {
             let written = Source::open(&output)?;
-            let share = match quantized_tolerance(&written) {
+            let share = match quantization::tolerance(&written) {
                 Some(share) => share,
                 None => tolerance(args, kind, &source)?,
             };
@@ -73,7 +74,19 @@ pub fn run(args: &ConvertArgs, model: &Path, context: &Context) -> Result<(), Cl
     let family = source.config.family.model_type;
     let to = args.to;
     let check = checked.as_ref();
-    context.output.record(&Converted { output: &output, to, family, bytes: size, notes: &notes, check })?;
+    let (quantization, notes) = (report.as_ref(), notes.as_slice());
+    context.output.record(&Converted {
+        output: &output,
+        to,
+        family,
+        bytes: size,
+        notes,
+        quantization,
+        check,
+    })?;
+    if let Some(report) = &report {
+        context.output.line(&report.text())?;
+    }
     context.output.line(&format!("wrote {} ({})", output.display(), bytes(size)))?;
     let Some(check) = checked else { return Ok(()) };
     context.output.line(&check.to_string())?;
@@ -108,51 +121,6 @@ fn kind(args: &ConvertArgs) -> Result<Option<TensorKind>, CliError> {
     }
 }
 
-/// The rules of a folder in MLX's layout, from `--quantize`.
-fn rules(args: &ConvertArgs) -> Result<Option<QuantizationRules>, CliError> {
-    if args.group_size.is_some() && args.to != Format::Mlx {
-        return Err(CliError::Usage {
-            message: "`--group-size` is for `--to mlx`".to_owned(),
-            hint: "types of GGUF have groups of their own; leave it out".to_owned(),
-        });
-    }
-    let given = args.quantize.as_deref().filter(|_| args.to == Format::Mlx);
-    given.map(|given| quantize::rules(given, args.group_size)).transpose()
-}
-
-/// Writes a quantized folder.
-fn quantize(
-    args: &ConvertArgs,
-    source: &Source,
-    rules: &QuantizationRules,
-    output: &Path,
-) -> Result<Vec<String>, CliError> {
-    let options = FolderOptions { dtype: stored_dtype(args), max_shard_bytes: args.max_shard_size.0 };
-    Ok(quantize::notes(&write_quantized(source, rules, options, output)?))
-}
-
-fn stored_dtype(args: &ConvertArgs) -> Option<StoredDtype> {
-    args.dtype.map(|dtype| match dtype {
-        Dtype::F32 => StoredDtype::F32,
-        Dtype::F16 => StoredDtype::F16,
-        Dtype::Bf16 => StoredDtype::BF16,
-    })
-}
-
-/// As [`tolerance`], for a folder in MLX's layout: by the fewest bits of its modules.
-fn quantized_tolerance(written: &Source) -> Option<f64> {
-    let quantization = written.config.quantization.as_ref()?;
-    let modules = quantization.modules.values().flatten().map(|format| format.bits());
-    Some(match modules.chain([quantization.default.bits()]).min()? {
-        2 => 4.0,
-        3 => 1.6,
-        4 => 0.8,
-        5 => 0.4,
-        6 => 0.2,
-        _ => 0.05,
-    })
-}
-
 /// Where the result goes: a folder that is given for a GGUF file gets one.
 fn output(args: &ConvertArgs) -> PathBuf {
     let is_file = args.output.extension().is_some_and(|extension| extension == EXTENSION);
@@ -171,7 +139,7 @@ fn write(
         bar.length(written.total_bytes);
         bar.advance(written.done_bytes, || written.tensor.to_owned());
     };
-    let dtype = stored_dtype(args);
+    let dtype = args.stored_dtype();
     let options = FolderOptions { dtype, max_shard_bytes: args.max_shard_size.0 };
     match args.to {
         Format::Hf => write_folder(source, FolderStyle::Hf, options, output, &mut told).map(|()| Vec::new()),

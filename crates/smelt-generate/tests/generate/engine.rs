@@ -257,16 +257,29 @@ fn endings<B: Kernels>(device: &B::Device) {
     assert_eq!((stopped.len(), end.unwrap().reason), (first, StopReason::StopToken));
 
     // Who leaves is dropped at once, and who is late as well.
-    let endless = || CompletionOptions { max_tokens: usize::MAX, ..Default::default() };
-    let (receiver, ticket) = server.submit(0, prompt.clone(), endless());
+    let endless =
+        || Work::Complete(Box::new(CompletionOptions { max_tokens: usize::MAX, ..Default::default() }));
+    let (sender, receiver) = channel();
+    let (left, has_left) = channel();
+    let on_event = Box::new(move |event| {
+        let is_prompt = matches!(event, Event::Prompt(_));
+        drop(sender.send(event));
+        // The engine waits here, or else it could be done before the test gets to leave.
+        if is_prompt {
+            has_left.recv().unwrap();
+        }
+    });
+    let request = Request { model: 0, prompt: prompt.clone(), work: endless(), deadline: None, on_event };
+    let ticket = server.handle.submit(request).unwrap();
     assert!(matches!(receiver.recv(), Ok(Event::Prompt(_))));
     drop(ticket);
+    left.send(()).unwrap();
     assert!(tokens_of(&receiver).0.len() < context - 3, "it was not cut short");
     let (sender, receiver) = channel();
     let request = Request {
         model: 0,
         prompt: prompt.clone(),
-        work: Work::Complete(Box::new(endless())),
+        work: endless(),
         deadline: Some(Instant::now()),
         on_event: Box::new(move |event| drop(sender.send(event))),
     };

@@ -1,5 +1,7 @@
 //! What every command gets: how to speak, when to stop, where to compute.
 
+use std::sync::OnceLock;
+
 use smelt_backend::{Name, Precision, Request, Selection, select};
 
 use crate::arguments::GlobalOptions;
@@ -22,6 +24,8 @@ pub struct Context {
     pub offline: bool,
     /// `--profile`: what the spans of training add up to.
     pub profile: Option<Profile>,
+    /// What was said of the first backend that was selected.
+    told: OnceLock<String>,
 }
 
 impl Context {
@@ -34,10 +38,11 @@ impl Context {
             backend: options.backend.clone(),
             offline: options.offline,
             profile,
+            told: OnceLock::new(),
         }
     }
 
-    /// Selects a backend and says which, with the reasons against those before it.
+    /// Selects a backend and says which, with the reasons against those before it; not again for the same.
     ///
     /// # Errors
     /// [`CliError::Backend`] if the one that was named, or every one, cannot serve.
@@ -51,7 +56,10 @@ impl Context {
             section.name.clone_from(name);
         }
         let selection = select_backend(&section, required_bytes)?;
-        self.output.note(&selection.to_string());
+        let choice = selection.to_string();
+        if self.told.set(choice.clone()).is_ok() || self.told.get() != Some(&choice) {
+            self.output.note(&choice);
+        }
         Ok(selection)
     }
 }

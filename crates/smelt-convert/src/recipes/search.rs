@@ -147,12 +147,12 @@ mod tests {
     fn many_modules_lose_less_than_with_one_width_for_all() {
         for seed in 0..20 {
             let modules = modules(40, seed);
-            for width in 0..BITS.len() {
+            for (width, bits) in BITS.iter().enumerate() {
                 let uniform = vec![width; modules.len()];
                 let (bytes, lost) = totals(&modules, &uniform).unwrap();
                 assert_eq!(alike(&modules, bytes), Some(uniform));
                 let (_, loss) = totals(&modules, &allocate(&modules, bytes).unwrap()).unwrap();
-                assert!(loss <= lost, "{seed}, {} bits: {loss} against {lost}", BITS[width]);
+                assert!(loss <= lost, "{seed}, {bits} bits: {loss} against {lost}");
             }
             assert_eq!(alike(&modules, 100), None);
         }

@@ -1,6 +1,5 @@
 //! Hub ids where a folder is expected, and what a download shows while it runs.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use smelt_data::hub::{
@@ -84,7 +83,7 @@ pub fn fetch(
     let mut shown = Shown { output: context.output, current: None };
     let snapshot = hub.download(info, selection, &mut |progress| {
         shown.tell(progress);
-        if context.interrupt.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        context.interrupt.flow()
     });
     match snapshot {
         Err(HubError::Stopped) => {

@@ -1,5 +1,6 @@
 //! Ctrl-C: the first asks the running command to stop cleanly, the second ends the process.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,5 +42,10 @@ impl Interrupt {
     /// Whether Ctrl-C was pressed.
     pub fn requested(&self) -> bool {
         self.requested.load(Ordering::SeqCst)
+    }
+
+    /// What long work that asks is told: to end once Ctrl-C was pressed.
+    pub fn flow(&self) -> ControlFlow<()> {
+        if self.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }

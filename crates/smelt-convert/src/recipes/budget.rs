@@ -1,11 +1,10 @@
 //! A size for a model, and the formats that its modules get then.
 
-use indexmap::IndexMap;
 use safetensors::Dtype;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use smelt_backend::kernels::QuantizationFormat;
-use smelt_model::quantization::QuantizationPlan;
+use smelt_model::quantization::{QuantizationPlan, commonest};
 use smelt_model::weights::quantized_dtype;
 
 use super::search::{Sensitivity, alike, allocate, totals};
@@ -53,10 +52,7 @@ pub fn mixed_bits(
 ) -> Result<Vec<MixedBits>, ConvertError> {
     let parameters = source.parameters()?;
     let values: u64 = parameters.iter().map(|parameter| parameter.info().elements() as u64).sum();
-    let is_dense = |parameter: &&Parameter<'_>| {
-        let module = parameter.info().path.strip_suffix(".weight");
-        module.is_none_or(|path| plan.format_of(path).is_none())
-    };
+    let is_dense = |parameter: &&Parameter<'_>| plan.format_of_parameter(&parameter.info().path).is_none();
     let bytes = |parameter: &Parameter<'_>| {
         (parameter.info().elements() * quantized_dtype(&source.config, dtype, parameter.dtype()).size())
             as u64
@@ -88,26 +84,16 @@ pub fn mixed_bits(
 
 /// A rule for each module that differs from the commonest, and one for that.
 fn rules(plan: &QuantizationPlan, modules: &[Sensitivity], chosen: &[usize]) -> Map<String, Value> {
-    let formats: Vec<(&str, Value)> = modules
-        .iter()
-        .zip(chosen)
-        .map(|(module, choice)| {
-            let format = plan.format_of(&module.module).map_or(0, QuantizationFormat::group_size);
-            (module.module.as_str(), json!({"bits": module.choices[*choice].bits, "group_size": format}))
-        })
-        .collect();
-    let mut counts: IndexMap<String, usize> = IndexMap::new();
-    formats.iter().for_each(|(_, format)| *counts.entry(format.to_string()).or_default() += 1);
-    let commonest = counts.iter().max_by_key(|(_, count)| **count).map(|(format, _)| format.clone());
-    let is_common = |format: &Value| Some(format.to_string()) == commonest;
-    let mut rules = Map::new();
-    let mut rest = None;
-    for (module, format) in formats {
-        match is_common(&format) {
-            true => rest = Some(format),
-            false => drop(rules.insert(module.to_owned(), format)),
-        }
-    }
-    rules.extend(rest.map(|format| ("*".to_owned(), format)));
+    let format = |(module, choice): (&Sensitivity, &usize)| {
+        let group_size = plan.format_of(&module.module).map_or(0, QuantizationFormat::group_size);
+        (module.choices[*choice].bits, group_size)
+    };
+    let formats: Vec<(u32, usize)> = modules.iter().zip(chosen).map(format).collect();
+    let commonest = commonest(formats.iter().copied());
+    let rule = |(bits, group_size): (u32, usize)| json!({"bits": bits, "group_size": group_size});
+    let others = modules.iter().zip(formats).filter(|(_, format)| Some(*format) != commonest);
+    let mut rules: Map<String, Value> =
+        others.map(|(module, format)| (module.module.clone(), rule(format))).collect();
+    rules.extend(commonest.map(|format| ("*".to_owned(), rule(format))));
     rules
 }

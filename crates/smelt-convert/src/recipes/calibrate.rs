@@ -7,18 +7,18 @@ use burn::tensor::DType;
 use safetensors::Dtype;
 use smelt_backend::kernels::{QuantizationError, QuantizationFormat, QuantizedBytes, QuantizedWeight};
 use smelt_backend::{Kernels, to_host};
+use smelt_model::Decoder;
 use smelt_model::blocks::Matrix;
 use smelt_model::calibration::{InputMoments, Stream};
 use smelt_model::quantization::QuantizationPlan;
-use smelt_model::weights::{Replacements, quantized_dtype, round_to};
-use smelt_model::{Decoder, ModelError};
+use smelt_model::weights::{Replacements, round_to};
 
 use super::energy::Energy;
 use super::gptq::gptq;
 use super::inverse::inverse_root;
 use super::report::ModuleReport;
 use super::unrounded::{Candidate, Unrounded};
-use super::{Recipe, awq};
+use super::{Recipe, awq, failed, go_on, quantized_dtypes};
 use crate::{ConvertError, Parameter, Source};
 
 /// Memory for the moments of projections that are observed in one pass; one projection may take more.
@@ -73,16 +73,10 @@ pub fn calibrate<'a, B: Kernels>(
 ) -> Result<Calibrated<B>, ConvertError> {
     assert!(!calibration.sequences.is_empty(), "sequences to calibrate with");
     let parameters = calibration.source.parameters()?;
-    let dtype_of = |parameter: &Parameter<'_>| {
-        let dtype = quantized_dtype(&calibration.source.config, calibration.dtype, parameter.dtype());
-        (parameter.info().path.clone(), dtype)
-    };
-    let is_quantized = |parameter: &&Parameter<'_>| {
-        let module = parameter.info().path.strip_suffix(".weight");
-        module.is_some_and(|path| calibration.plan.format_of(path).is_some())
-    };
+    let is_quantized =
+        |parameter: &&Parameter<'_>| calibration.plan.format_of_parameter(&parameter.info().path).is_some();
     let mut walk = Walk {
-        dtypes: parameters.iter().map(dtype_of).collect(),
+        dtypes: quantized_dtypes(calibration.source, &parameters, calibration.dtype),
         all: parameters.iter().filter(is_quantized).count(),
         calibration,
         done: Calibrated { model, replacements: Replacements::default(), modules: Vec::new() },
@@ -271,15 +265,11 @@ impl<B: Kernels> Walk<'_, B> {
 
     /// Tells that `path` comes next, `waiting` modules after those that are done.
     fn told(&mut self, waiting: usize, path: &str) -> Result<(), ConvertError> {
-        match (self.calibration.on_module)(self.done.modules.len() + waiting, self.all, path) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(ConvertError::Interrupted),
-        }
+        go_on((self.calibration.on_module)(self.done.modules.len() + waiting, self.all, path))
     }
 
     fn failed(&self, path: &str, source: QuantizationError) -> ConvertError {
-        let name = self.calibration.source.config.family.names.mlx_module(path);
-        ModelError::Quantization { name, source }.into()
+        failed(self.calibration.source, path, source)
     }
 }
 

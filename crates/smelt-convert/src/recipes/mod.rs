@@ -17,6 +17,17 @@ mod search;
 mod sensitivity;
 mod unrounded;
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use burn::tensor::DType;
+use safetensors::Dtype;
+use smelt_backend::kernels::QuantizationError;
+use smelt_model::ModelError;
+use smelt_model::weights::quantized_dtype;
+
+use crate::{ConvertError, Parameter, Source};
+
 pub use budget::{Budget, MixedBits, mixed_bits};
 pub use calibrate::{Calibrated, Calibration, calibrate};
 pub use quality::{divergence, perplexity};
@@ -33,4 +44,30 @@ pub enum Recipe {
     Gptq,
     /// By AWQ.
     Awq,
+}
+
+/// What `parameters` of `source` will be stored in where `asked` says what was asked for, by their paths.
+fn quantized_dtypes(
+    source: &Source,
+    parameters: &[Parameter<'_>],
+    asked: Option<Dtype>,
+) -> BTreeMap<String, DType> {
+    let of = |parameter: &Parameter<'_>| {
+        (parameter.info().path.clone(), quantized_dtype(&source.config, asked, parameter.dtype()))
+    };
+    parameters.iter().map(of).collect()
+}
+
+/// That the matrix of the module at `path` cannot be quantized.
+fn failed(source: &Source, path: &str, error: QuantizationError) -> ConvertError {
+    let name = source.config.family.names.mlx_module(path);
+    ModelError::Quantization { name, source: error }.into()
+}
+
+/// Long work goes on, or ends because it was told to.
+fn go_on(flow: ControlFlow<()>) -> Result<(), ConvertError> {
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(ConvertError::Interrupted),
+    }
 }

@@ -8,6 +8,7 @@ use smelt_backend::kernels::CrossEntropyOptions;
 use smelt_backend::{Kernels, float_tensor, int_tensor, scalar, to_host};
 use smelt_model::{Decoder, ForwardInput};
 
+use super::go_on;
 use crate::ConvertError;
 
 /// `exp` of the mean negative log-likelihood of each token but the first of each sequence, given those before it.
@@ -37,7 +38,7 @@ pub fn perplexity<B: Kernels>(
         sum +=
             scalar(model.cross_entropy(hidden, targets, weights, CrossEntropyOptions::default()).likelihood);
         tokens += rows;
-        told(on_sequence, index)?;
+        go_on(on_sequence(index + 1))?;
     }
     assert!(tokens > 0, "sequences of two tokens or more");
     Ok((sum / tokens as f64).exp())
@@ -69,7 +70,7 @@ pub fn divergence<B: Kernels>(
         };
         sum += summed_divergence(model, hidden(model), reference, hidden(reference));
         tokens += ids.len();
-        told(on_sequence, index)?;
+        go_on(on_sequence(index + 1))?;
     }
     Ok((sum / tokens.max(1) as f64).max(0.0))
 }
@@ -86,11 +87,4 @@ pub(super) fn summed_divergence<B: Kernels>(
     let expected = log_softmax(reference.row_logits(expected), 1);
     let rows = to_host((expected.clone().exp() * (expected - found)).sum_dim(1));
     rows.into_iter().map(f64::from).sum()
-}
-
-fn told(on_sequence: &mut dyn FnMut(usize) -> ControlFlow<()>, index: usize) -> Result<(), ConvertError> {
-    match on_sequence(index + 1) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(ConvertError::Interrupted),
-    }
 }

@@ -12,18 +12,18 @@ use indexmap::IndexMap;
 use safetensors::Dtype;
 use smelt_backend::kernels::QuantizationFormat;
 use smelt_backend::{Kernels, float_tensor, to_host};
+use smelt_model::Decoder;
 use smelt_model::blocks::Matrix;
 use smelt_model::calibration::{InputMoments, Stream};
 use smelt_model::quantization::{QuantizationPlan, every_expert};
-use smelt_model::weights::quantized_dtype;
-use smelt_model::{Decoder, ModelError};
 
 use super::calibrate::{HEAD, TABLES};
 use super::energy::Energy;
 use super::quality::summed_divergence;
 use super::search::{Choice, Sensitivity};
 use super::unrounded::Unrounded;
-use crate::{ConvertError, Parameter, Source};
+use super::{failed, go_on, quantized_dtypes};
+use crate::{ConvertError, Source};
 
 /// Widths that a module may get, those of [`PROBES`] first.
 const WIDTHS: [u64; 5] = [2, 3, 4, 6, 8];
@@ -66,11 +66,7 @@ pub fn sensitivities<'a, B: Kernels>(
         model.advance(layer, &mut stream);
         streams.push(stream);
     }
-    let dtype_of = |parameter: &Parameter<'_>| {
-        let path = parameter.info().path.strip_suffix(".weight")?;
-        Some((path.to_owned(), quantized_dtype(&probe.source.config, probe.dtype, parameter.dtype())))
-    };
-    let dtypes = probe.source.parameters()?.iter().filter_map(dtype_of).collect();
+    let dtypes = quantized_dtypes(probe.source, &probe.source.parameters()?, probe.dtype);
     let mut run = Run { probe, model, dtypes, streams, device, done: Vec::new(), all: 0 };
     let modules = run.modules();
     run.all = modules.len();
@@ -96,8 +92,7 @@ pub fn nearest<B: Kernels>(
         let (Some(format), Some(matrix)) = (plan.format_of(path), model.matrix(path)) else { continue };
         let (values, dims) = (to_host(matrix.values()), matrix.dims());
         let found = Unrounded { values, dims, format, dtype: DType::F32 }.nearest();
-        let name = || source.config.family.names.mlx_module(path);
-        let values = found.map_err(|source| ModelError::Quantization { name: name(), source })?.values;
+        let values = found.map_err(|error| failed(source, path, error))?.values;
         rounded.put_matrix(path, Matrix::of(float_tensor(values, dims, device)));
     }
     Ok(rounded)
@@ -106,7 +101,7 @@ pub fn nearest<B: Kernels>(
 struct Run<'a, B: Kernels> {
     probe: Probe<'a>,
     model: &'a Decoder<B>,
-    /// What the weights of modules are stored in, by their paths.
+    /// What parameters will be stored in, by their paths.
     dtypes: BTreeMap<String, DType>,
     /// What enters each block, and what leaves the last.
     streams: Vec<Stream<B>>,
@@ -143,9 +138,7 @@ impl<B: Kernels> Run<'_, B> {
     }
 
     fn measure(&mut self, module: String, parts: &Parts) -> Result<(), ConvertError> {
-        if (self.probe.on_module)(self.done.len(), self.all, &module).is_break() {
-            return Err(ConvertError::Interrupted);
-        }
+        go_on((self.probe.on_module)(self.done.len(), self.all, &module))?;
         let group_size =
             self.probe.plan.format_of(&parts.paths[0]).map_or(0, QuantizationFormat::group_size) as u64;
         let mut errors = [0.0; WIDTHS.len()];
@@ -176,7 +169,7 @@ impl<B: Kernels> Run<'_, B> {
             None => 0.0,
         };
         let values = (parts.paths.len() * parts.dims[0] * parts.dims[1]) as u64;
-        let scale_bytes = self.dtypes[&parts.paths[0]].size() as u64;
+        let scale_bytes = self.dtypes[&format!("{}.weight", parts.paths[0])].size() as u64;
         let choice = |(at, bits): (usize, u64)| Choice {
             bits: bits as u32,
             bytes: values * bits / 8 + 2 * scale_bytes * values / group_size,
@@ -205,12 +198,10 @@ impl<B: Kernels> Run<'_, B> {
         let (values, dims) = (to_host(matrix.values()), matrix.dims());
         let found = QuantizationFormat::new(width, group_size).and_then(|format| {
             let matrix = Unrounded { values, dims, format, dtype: DType::F32 };
-            let rounded = matrix.nearest()?.values;
-            let change = rounded.iter().zip(&matrix.values).map(|(a, b)| a - b).collect();
-            Ok((change, rounded))
+            let rounded = matrix.nearest()?;
+            Ok((matrix.change(&rounded), rounded.values))
         });
-        let name = || self.probe.source.config.family.names.mlx_module(path);
-        found.map_err(|source| ModelError::Quantization { name: name(), source }.into())
+        found.map_err(|error| failed(self.probe.source, path, error))
     }
 
     /// The mean Kullback-Leibler divergence of the predictions of `probed` from those of the model, in nats per token.

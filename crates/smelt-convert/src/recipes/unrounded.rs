@@ -38,9 +38,13 @@ impl Unrounded {
 
     /// What rounding changes in the outputs: the root mean square, over that of the outputs.
     pub(super) fn output_error<B: Kernels>(&self, candidate: &Candidate, energy: &Energy<B>) -> f64 {
-        let change: Vec<f32> = candidate.values.iter().zip(&self.values).map(|(a, b)| a - b).collect();
         let whole = energy.of(&self.values, self.dims).max(f64::MIN_POSITIVE);
-        (energy.of(&change, self.dims) / whole).sqrt()
+        (energy.of(&self.change(candidate), self.dims) / whole).sqrt()
+    }
+
+    /// What rounding adds to each value.
+    pub(super) fn change(&self, candidate: &Candidate) -> Vec<f32> {
+        candidate.values.iter().zip(&self.values).map(|(a, b)| a - b).collect()
     }
 
     /// The same of the weights themselves.

@@ -61,6 +61,6 @@ impl<B: Kernels> Rotary<B> {
             return rotate(x);
         }
         let [rotated, rest] = Kernels::parts(x, 3, [self.rotary_dim, head_dim - self.rotary_dim]);
-        Tensor::cat(vec![rotate(rotated), rest], 3)
+        Kernels::joined(vec![rotate(rotated), rest], 3)
     }
 }

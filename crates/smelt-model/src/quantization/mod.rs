@@ -8,5 +8,5 @@ mod plan;
 mod rules;
 
 pub use config::Quantization;
-pub use plan::{QuantizationPlan, every_expert};
+pub use plan::{QuantizationPlan, commonest, every_expert};
 pub use rules::{GROUP_SIZE, QuantizationRules};

@@ -1,6 +1,7 @@
 //! What rules make of one model: a format, or none, for each of its matrices.
 
 use std::collections::BTreeMap;
+use std::hash::Hash;
 
 use indexmap::IndexMap;
 use smelt_backend::kernels::QuantizationFormat;
@@ -70,9 +71,7 @@ impl QuantizationRules {
         matrices: &IndexMap<String, usize>,
         formats: &BTreeMap<String, Option<QuantizationFormat>>,
     ) -> Result<Quantization, ModelError> {
-        let mut counts: IndexMap<QuantizationFormat, usize> = IndexMap::new();
-        formats.values().flatten().for_each(|format| *counts.entry(*format).or_default() += 1);
-        let commonest = counts.iter().max_by_key(|(_, count)| **count).map(|(format, _)| *format);
+        let commonest = commonest(formats.values().flatten().copied());
         let default = self.usual.or(commonest).filter(|_| commonest.is_some());
         let default = default.ok_or(ModelError::NothingQuantized)?;
         let modules = matrices.iter().map(|(path, columns)| {
@@ -86,6 +85,11 @@ impl QuantizationPlan {
     /// The format of the module at `path`, if it is quantized.
     pub fn format_of(&self, path: &str) -> Option<QuantizationFormat> {
         self.formats.get(&every_expert(path)).copied().flatten()
+    }
+
+    /// The format of the parameter at `path`, if it is the matrix of a module that is quantized.
+    pub fn format_of_parameter(&self, path: &str) -> Option<QuantizationFormat> {
+        self.format_of(path.strip_suffix(".weight")?)
     }
 
     /// `config` of the model that comes of it.
@@ -130,6 +134,13 @@ fn usual_format(
     let is_router = config.family.model_type == "qwen3_moe" && path.ends_with(".router");
     let of_router = || QuantizationFormat::new(8, 64).ok();
     if is_router { of_router() } else { Some(usual) }
+}
+
+/// The most frequent of `formats`; of several, the one that comes last for the first time.
+pub fn commonest<F: Copy + Eq + Hash>(formats: impl IntoIterator<Item = F>) -> Option<F> {
+    let mut counts: IndexMap<F, usize> = IndexMap::new();
+    formats.into_iter().for_each(|format| *counts.entry(format).or_default() += 1);
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(format, _)| format)
 }
 
 /// A matrix by the path of its module, experts joined, and the values of a row.

@@ -125,10 +125,7 @@ fn load_planned<B: Kernels>(
     fill_packed(config, checkpoint, &packed, options.non_finite, &mut model, device)?;
     if let Some(plan) = plan {
         quantize_matrices(config, checkpoint, plan, &mut model, device)?;
-        let is_dense = |info: &ParameterInfo| {
-            info.path.strip_suffix(".weight").is_none_or(|path| plan.format_of(path).is_none())
-        };
-        parameters.retain(is_dense);
+        parameters.retain(|info| plan.format_of_parameter(&info.path).is_none());
     }
 
     let sources: Result<Vec<_>, _> =

@@ -78,8 +78,7 @@ pub fn quantize_checkpoint(
             Some(_) => every_expert(config, &info.path),
         };
         let tensor = OutTensor { config, checkpoint, info, name, parts, joined: expert.is_some(), options };
-        let format = info.path.strip_suffix(".weight").and_then(|path| plan.format_of(path));
-        match format {
+        match plan.format_of_parameter(&info.path) {
             Some(format) => pending.extend(tensor.quantized(format)?),
             None => pending.push(tensor.dense()?),
         }

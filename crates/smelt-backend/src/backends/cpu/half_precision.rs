@@ -12,8 +12,8 @@ use bytemuck::Pod;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::fill::{repeated, zeros};
-use super::linear::{added_to, column_sums};
+use super::fill::zeros;
+use super::linear::{added_to, column_sums, start};
 use super::matrix::{Stored, Threads, View, multiplied, product_of_bf16};
 use super::simd::{Bf16Unit, bf16_unit, vectorized};
 use super::{contiguous, from_vec, team, values, wrap};
@@ -73,9 +73,8 @@ pub(super) fn forward(
     let ([rows, _], [outer, inner]) = (x.dims(), weight.dims());
     let (x, weight) = (contiguous(x), contiguous(weight));
     if let Some(unit) = unit_for(&x, &weight, rows) {
-        let start = bias.map(|bias| repeated(values(&contiguous(bias)), rows));
         let (a, b) = (stored(&x), stored(&weight).transposed());
-        return from_vec(product_of_bf16(unit, start, a, b), [rows, outer]);
+        return from_vec(product_of_bf16(unit, start(bias, rows), a, b), [rows, outer]);
     }
     let x = as_f32(&x);
     let x = View::dense(&x, rows, inner);

@@ -19,10 +19,14 @@ pub(super) fn forward(
     from_vec(added_to(bias, a, b), [rows, outer])
 }
 
+/// What `rows` rows of a product are added to, if there is a bias.
+pub(super) fn start(bias: Option<Tensor<Flex, 1>>, rows: usize) -> Option<Vec<f32>> {
+    bias.map(|bias| repeated(values(&contiguous(bias)), rows))
+}
+
 /// `a b`, added to the bias if there is one.
 pub(super) fn added_to<T: Stored>(bias: Option<Tensor<Flex, 1>>, a: View<'_>, b: View<'_, T>) -> Vec<f32> {
-    let Some(bias) = bias.map(contiguous) else { return multiplied(a, b, Threads::All) };
-    let mut y = repeated(values(&bias), a.rows);
+    let Some(mut y) = start(bias, a.rows) else { return multiplied(a, b, Threads::All) };
     product(&mut y, b.columns, Destination::Add, 1.0, a, b, Threads::All);
     y
 }

@@ -31,7 +31,8 @@ use half::{bf16, f16};
 
 use self::panel::Packed;
 use self::scales::Scale;
-use super::fill::{repeated, zeros};
+use super::fill::zeros;
+use super::linear::start;
 use super::matrix::{Destination, Threads, View, product};
 use super::{contiguous, flex, from_vec, values};
 use crate::kernels::{QuantizationFormat, QuantizedWeight};
@@ -46,10 +47,7 @@ pub(super) fn forward(
     assert_eq!(x.dims()[1], inner, "rows of x, and those of a [{outer}, {inner}] weight");
     let x = contiguous(x);
     // Products are added in both cases.
-    let mut y = match bias.map(contiguous) {
-        Some(bias) => repeated(values(&bias), rows),
-        None => zeros(rows * outer),
-    };
+    let mut y = start(bias, rows).unwrap_or_else(|| zeros(rows * outer));
     assert_eq!(y.len(), rows * outer, "a bias for {outer} outputs");
     let held = Held::of(&weight);
     let x = View::dense(values(&x), rows, inner);

@@ -71,28 +71,25 @@ impl Job for CalibrateJob<'_> {
             let bar = Progress::start(context.output, label, Unit::Steps, pieces, 0);
             measure(&mut |done: usize| {
                 bar.advance(done as u64, String::new);
-                flow(context)
+                context.interrupt.flow()
             })
         };
         let perplexity = |label, model: &Decoder<B>| {
             measured(label, &|told| perplexity::<B>(model, &texts.evaluation, told, &device))
         };
         let before = perplexity("perplexity before", &model)?;
-        let bar = Progress::start(context.output, "calibrate", Unit::Steps, 0, 0);
-        let calibration = Calibration {
-            source,
-            plan,
-            recipe: method.map_or(Recipe::Nearest, Method::recipe),
-            sequences: &texts.calibration,
-            dtype: self.dtype,
-            on_module: &mut |done, modules, next| {
-                bar.length(modules as u64);
-                bar.advance(done as u64, || next.to_owned());
-                flow(context)
-            },
+        let done = {
+            let bar = Progress::start(context.output, "calibrate", Unit::Steps, 0, 0);
+            let calibration = Calibration {
+                source,
+                plan,
+                recipe: method.map_or(Recipe::Nearest, Method::recipe),
+                sequences: &texts.calibration,
+                dtype: self.dtype,
+                on_module: &mut shown(&bar, context),
+            };
+            calibrate(calibration, model.clone(), &device)?
         };
-        let done = calibrate(calibration, model.clone(), &device)?;
-        drop(bar);
         let after = perplexity("perplexity after", &done.model)?;
         let mean_divergence = measured("divergence", &|told| {
             divergence::<B>(&done.model, &model, &texts.evaluation, told, &device)
@@ -113,9 +110,16 @@ impl Job for CalibrateJob<'_> {
     }
 }
 
-/// What Ctrl-C makes of long work.
-pub fn flow(context: &Context) -> ControlFlow<()> {
-    if context.interrupt.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+/// Shows on `bar` how many modules are done, and which is next.
+pub fn shown<'a>(
+    bar: &'a Progress,
+    context: &'a Context,
+) -> impl FnMut(usize, usize, &str) -> ControlFlow<()> + 'a {
+    |done, modules, next| {
+        bar.length(modules as u64);
+        bar.advance(done as u64, || next.to_owned());
+        context.interrupt.flow()
+    }
 }
 
 impl QuantizationReport {

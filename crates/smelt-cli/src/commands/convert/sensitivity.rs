@@ -7,7 +7,7 @@ use smelt_convert::recipes::{Budget, MixedBits, Probe, divergence, mixed_bits, n
 use smelt_model::quantization::{QuantizationPlan, QuantizationRules};
 use smelt_model::weights::{LoadOptions, load_weights};
 
-use super::calibrated::flow;
+use super::calibrated::shown;
 use super::calibration::{Texts, spread};
 use crate::context::Context;
 use crate::error::CliError;
@@ -37,23 +37,14 @@ impl Job for SearchJob<'_> {
         let length = texts.calibration[0].len();
         let bar = Progress::start(context.output, "sensitivity", Unit::Steps, 0, 0);
         let sequences = spread(&texts.calibration, TOKENS.div_ceil(length));
-        let probe = Probe {
-            source,
-            plan,
-            dtype,
-            sequences: &sequences,
-            on_module: &mut |done, modules, next| {
-                bar.length(modules as u64);
-                bar.advance(done as u64, || next.to_owned());
-                flow(context)
-            },
-        };
+        let probe =
+            Probe { source, plan, dtype, sequences: &sequences, on_module: &mut shown(&bar, context) };
         let found = sensitivities(probe, &model, &device)?;
         let mut best: Option<(f64, MixedBits)> = None;
         for mixed in mixed_bits(source, plan, &found, budget, dtype)? {
             let plan = QuantizationRules::from_json(&mixed.rules)?.plan(&source.config)?;
             let rounded = nearest(source, &plan, &model, &device)?;
-            let loss = divergence(&rounded, &model, &sequences, &mut |_| flow(context), &device)?;
+            let loss = divergence(&rounded, &model, &sequences, &mut |_| context.interrupt.flow(), &device)?;
             if best.as_ref().is_none_or(|(least, _)| loss < *least) {
                 best = Some((loss, mixed));
             }

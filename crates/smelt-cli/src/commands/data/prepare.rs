@@ -216,7 +216,7 @@ impl Stages<'_> {
                 self.bar("tokenize", total_bytes).advance(done_bytes, || format!("{} tokens", count(tokens)));
             }
         }
-        if self.context.interrupt.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        self.context.interrupt.flow()
     }
 
     fn note(&self, text: &str) {

@@ -1,6 +1,5 @@
 //! `smelt tokenizer train`.
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -73,7 +72,7 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), CliError> {
     let progress = Progress::start(context.output, "reading", Unit::Bytes, texts.total_bytes(), 0);
     let outcome = train_byte_level_bpe_watched(&mut texts, &training, |at| {
         show(&progress, at);
-        if context.interrupt.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        context.interrupt.flow()
     });
     drop(progress);
     let tokenizer = match outcome {

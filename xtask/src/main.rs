@@ -3,6 +3,7 @@
 //! Not part of what users install: nothing in `crates/` depends on it.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod arm;
 mod ci;
 mod device;
 mod golden;
@@ -26,6 +27,7 @@ usage: cargo xtask COMMAND
   tidy                    the invariants of ARCHITECTURE.md, checked on the source
   golden FOLDER [NAME...] refresh tests/golden from FOLDER; NAME adds a fixture
   check-macos [ARG...]    type-check for aarch64-apple-darwin on Debian, without a Mac
+  check-arm               run the kernel tests for AArch64 under QEMU: NEON without such a machine
   check-metal [--rehearse]
                           what a Mac is asked for: build, goldens and a short training run on Metal;
                           --rehearse takes the same steps on the `candle` CPU backend, anywhere
@@ -64,6 +66,7 @@ fn run(arguments: &[&str]) -> Result<Outcome> {
         ["tidy"] => tidy::run(&workspace),
         ["golden", folder, names @ ..] => golden::run(&workspace, folder.as_ref(), names),
         ["check-macos", cargo_arguments @ ..] => macos::run(&workspace, cargo_arguments),
+        ["check-arm"] => arm::run(&workspace),
         ["check-metal"] => device::run(&workspace, &device::ON_A_MAC),
         ["check-metal", "--rehearse"] => device::run(&workspace, &device::REHEARSAL),
         ["check-wgpu"] => device::run(&workspace, &device::ON_WGPU),

@@ -9,6 +9,8 @@ mod bf16;
 mod blocked;
 mod columns;
 mod leaves;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 mod stored;
 mod tile;

@@ -3,7 +3,7 @@
 //! The loops are plain Rust that the compiler turns into vectors; sums are divided into a fixed number of
 //! lanes, so that they come out the same whatever the instruction set.
 
-/// An instruction set that loops are compiled for. Other architectures have one only: NEON on AArch64.
+/// An instruction set that loops are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
     /// What every machine of the architecture has.
@@ -14,12 +14,17 @@ pub(super) enum Level {
     /// AVX-512 F, BW, DQ, VL.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// NEON. Compilers use it for [`Level::Baseline`], too; this stands for loops written in it.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 impl Level {
     fn is_detected(self) -> bool {
         match self {
             Self::Baseline => true,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => true,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => {
                 is_x86_feature_detected!("avx2")
@@ -78,6 +83,8 @@ const MACHINES: &[Machine] = &[
     Machine { name: "avx512", level: Level::Avx512, bf16: None },
     #[cfg(target_arch = "x86_64")]
     Machine { name: "avx2", level: Level::Avx2, bf16: None },
+    #[cfg(target_arch = "aarch64")]
+    Machine { name: "neon", level: Level::Neon, bf16: None },
     Machine { name: "scalar", level: Level::Baseline, bf16: None },
 ];
 

@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code, reason = "calls of what needs an instruction set, on memory given by pointers")]
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::aarch64::float32x4_t;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
 
@@ -10,7 +12,6 @@ use super::pack::{Lines, pack as pack_lines};
 use super::stored::Stored;
 use super::tile::{self, Output, Rows};
 use super::vector::{Portable, Vector};
-#[cfg(target_arch = "x86_64")]
 use crate::backends::cpu::simd::{Level, level};
 
 /// Defines a function that calls `$body::<V, LANES, ..>` at the machine's instruction set.
@@ -19,40 +20,45 @@ macro_rules! at_level {
         $(#[$meta])*
         pub(super) unsafe fn $name $(<$stored: Stored>)? ($($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-                unsafe fn avx512 $(<$stored: Stored>)? ($($arg: $ty),*) {
-                    // SAFETY: the caller's promise, and the instruction set is on.
-                    unsafe { $body::<__m512, 16 $(, $stored)?>($($arg),*) }
-                }
-                #[target_feature(enable = "avx2,fma,f16c")]
-                unsafe fn avx2 $(<$stored: Stored>)? ($($arg: $ty),*) {
-                    // SAFETY: the caller's promise, and the instruction set is on.
-                    unsafe { $body::<__m256, 8 $(, $stored)?>($($arg),*) }
-                }
-                match level() {
-                    // SAFETY: `level` detected the instruction set; the rest is the caller's promise.
-                    Level::Avx512 => return unsafe { avx512 $(::<$stored>)? ($($arg),*) },
-                    // SAFETY: as above.
-                    Level::Avx2 => return unsafe { avx2 $(::<$stored>)? ($($arg),*) },
-                    Level::Baseline => {}
-                }
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+            unsafe fn avx512 $(<$stored: Stored>)? ($($arg: $ty),*) {
+                // SAFETY: the caller's promise, and the instruction set is on.
+                unsafe { $body::<__m512, 16 $(, $stored)?>($($arg),*) }
             }
-            // SAFETY: the caller's promise; this one needs no instruction set.
-            unsafe { $body::<Portable, 4 $(, $stored)?>($($arg),*) }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c")]
+            unsafe fn avx2 $(<$stored: Stored>)? ($($arg: $ty),*) {
+                // SAFETY: the caller's promise, and the instruction set is on.
+                unsafe { $body::<__m256, 8 $(, $stored)?>($($arg),*) }
+            }
+            match level() {
+                // SAFETY: the caller's promise; `level` detected the instruction set on this machine.
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx512 => unsafe { avx512 $(::<$stored>)? ($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx2 => unsafe { avx2 $(::<$stored>)? ($($arg),*) },
+                // SAFETY: the caller's promise; every machine of this architecture has the instruction set.
+                #[cfg(target_arch = "aarch64")]
+                Level::Neon => unsafe { $body::<float32x4_t, 4 $(, $stored)?>($($arg),*) },
+                // SAFETY: the caller's promise; this one needs no instruction set.
+                Level::Baseline => unsafe { $body::<Portable, 4 $(, $stored)?>($($arg),*) },
+            }
         }
     };
 }
 
 /// `LANES` of the machine's registers, and the rows of its tiles.
 pub(super) fn tile_shape() -> (usize, usize) {
-    #[cfg(target_arch = "x86_64")]
     match level() {
-        Level::Avx512 => return (16, <__m512 as Vector<16>>::ROWS),
-        Level::Avx2 => return (8, <__m256 as Vector<8>>::ROWS),
-        Level::Baseline => {}
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => (16, <__m512 as Vector<16>>::ROWS),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => (8, <__m256 as Vector<8>>::ROWS),
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => (4, <float32x4_t as Vector<4>>::ROWS),
+        Level::Baseline => (4, <Portable as Vector<4>>::ROWS),
     }
-    (4, <Portable as Vector<4>>::ROWS)
 }
 
 /// Rows of `x` that [`few_rows`] takes.

@@ -35,6 +35,8 @@ pub(super) const MAX_LANES: usize = 16;
 pub(super) fn lanes() -> usize {
     match quantized_level() {
         Level::Baseline => 4,
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => 4,
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => 8,
         #[cfg(target_arch = "x86_64")]
@@ -67,7 +69,10 @@ macro_rules! at_level {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx2 => unsafe { avx2 $(::<$scale>)? ($($arg),*) },
-                // SAFETY: the caller's promise; this one needs no instruction set.
+                // SAFETY: the caller's promise; these need no instruction set.
+                #[cfg(target_arch = "aarch64")]
+                Level::Neon => unsafe { body::<Portable, 4 $(, $scale)?>($($arg),*) },
+                // SAFETY: as above.
                 Level::Baseline => unsafe { body::<Portable, 4 $(, $scale)?>($($arg),*) },
             }
         }

@@ -9,6 +9,7 @@ mod bf16;
 mod blocked;
 mod columns;
 mod leaves;
+mod lines;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;

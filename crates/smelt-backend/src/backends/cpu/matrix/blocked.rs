@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 
 use super::leaves::{self, FEW_ROWS, Panels};
+use super::lines::Room;
 use super::pack::Lines;
 use super::stored::Stored;
 use super::tile::{Output, Rows};
@@ -97,16 +98,8 @@ fn for_each(count: usize, threads: Threads, work: impl Fn(usize) + Sync) {
 
 thread_local! {
     /// Packed rows of `a`, and packed columns of `b`, kept for the next product.
-    static PACKED_ROWS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    static PACKED_COLUMNS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Room for `len` numbers of any value.
-fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
-    }
-    &mut buffer[..len]
+    static PACKED_ROWS: RefCell<Room> = const { RefCell::new(Room::new()) };
+    static PACKED_COLUMNS: RefCell<Room> = const { RefCell::new(Room::new()) };
 }
 
 /// `output (+)= scale * a b`
@@ -135,7 +128,7 @@ unsafe fn few_rows<T: Stored>(
     b: Matrix<T>,
     output: Output,
     [m, n, k]: [usize; 3],
-    packed: &mut Vec<f32>,
+    packed: &mut Room,
     threads: Threads,
 ) {
     let lanes = leaves::tile_shape().0;
@@ -144,7 +137,7 @@ unsafe fn few_rows<T: Stored>(
         if m == 1 && a.column_stride == 1 {
             a.from
         } else {
-            let packed = room(packed, m * k);
+            let packed = packed.of(m * k);
             leaves::pack(a.row_lines([0, 0], m), k, m, packed.as_mut_ptr(), std::ptr::null());
             packed.as_ptr()
         }
@@ -186,13 +179,13 @@ unsafe fn many_rows<T: Stored>(
     b: Matrix<T>,
     output: Output,
     [m, n, k]: [usize; 3],
-    packed: &mut Vec<f32>,
+    packed: &mut Room,
     threads: Threads,
 ) {
     let tile_rows = leaves::tile_shape().1;
     let part_k = k.min(PACKED_K);
     let part_m = m.min((PACKED / part_k).next_multiple_of(tile_rows));
-    let packed = room(packed, part_m * part_k);
+    let packed = packed.of(part_m * part_k);
     for first_k in (0..k).step_by(part_k) {
         for first_m in (0..m).step_by(part_m) {
             let part = Part {
@@ -274,11 +267,11 @@ impl<T: Stored> Part<T> {
         self,
         [first_row, first_column]: [usize; 2],
         [rows, columns]: [usize; 2],
-        packed: &mut Vec<f32>,
+        packed: &mut Room,
     ) {
         let width = 2 * leaves::tile_shape().0;
         let cached = if self.m <= STREAMED_ROWS { width } else { CACHED_COLUMNS };
-        let packed = room(packed, cached.next_multiple_of(width) * BLOCK_K).as_mut_ptr();
+        let packed = packed.of(cached.next_multiple_of(width) * BLOCK_K).as_mut_ptr();
         for column in (first_column..first_column + columns).step_by(cached) {
             let count = cached.min(first_column + columns - column);
             for start in (0..self.k).step_by(BLOCK_K) {

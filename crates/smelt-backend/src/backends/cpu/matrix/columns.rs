@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use super::leaves::{self, Panels};
+use super::lines::Room;
 use super::pack::Lines;
 use super::tile::{Output, Rows};
 use super::{BLOCK_K, Destination, View};
@@ -13,7 +14,7 @@ use super::{BLOCK_K, Destination, View};
 /// one after the other.
 #[derive(Debug, Default)]
 pub(in super::super) struct Columns {
-    packed: Vec<f32>,
+    packed: Room,
     rows: usize,
     columns: usize,
 }
@@ -24,9 +25,7 @@ impl Columns {
         let width = 2 * leaves::tile_shape().0;
         (self.rows, self.columns) = (b.rows, b.columns);
         let needed = self.rows * self.columns.next_multiple_of(width);
-        if self.packed.len() < needed {
-            self.packed.resize(needed, 0.0);
-        }
+        let packed = self.packed.of(needed).as_mut_ptr();
         let (from, [row_stride, column_stride]) = b.parts();
         for start in (0..self.rows).step_by(BLOCK_K) {
             let length = BLOCK_K.min(self.rows - start);
@@ -37,7 +36,7 @@ impl Columns {
                     let from = from.add(start * row_stride + column * column_stride);
                     let count = width.min(self.columns - column);
                     let lines = Lines { from, count, stride: column_stride, step: row_stride };
-                    leaves::pack(lines, length, width, self.packed.as_mut_ptr().add(at), std::ptr::null());
+                    leaves::pack(lines, length, width, packed.add(at), std::ptr::null());
                 }
             }
         }
@@ -90,7 +89,7 @@ impl Columns {
             unsafe {
                 let from = from.add((start - rows.start) * step);
                 let a = Rows { from, stride: a_stride, count: m };
-                let b = self.packed.as_ptr().add(self.panel(start, columns.start, block));
+                let b = self.packed.from().add(self.panel(start, columns.start, block));
                 let b = Panels { from: b, count: n, step: width, stride: block * width };
                 leaves::tiles_of_rows(length, a, step, b, output);
             }

@@ -102,13 +102,16 @@ fn ids<B: Kernels, const D: usize>(shape: [usize; D], device: &B::Device) -> Ten
 /// Rows, inputs and outputs.
 type Shape = [usize; 3];
 
-const SHAPES: [Shape; 6] = [
+const SHAPES: [Shape; 8] = [
     [1, HIDDEN, INTERMEDIATE],
     [8, HIDDEN, INTERMEDIATE],
     [ROWS, HIDDEN, HIDDEN],
     [ROWS, HIDDEN, INTERMEDIATE],
     [ROWS, INTERMEDIATE, HIDDEN],
     [1, HIDDEN, VOCABULARY],
+    // As matrix products are usually compared.
+    [1024, 1024, 1024],
+    [2048, 1024, 4096],
 ];
 
 #[derive(Debug, Clone)]

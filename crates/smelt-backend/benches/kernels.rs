@@ -186,7 +186,7 @@ fn quantized_linear(bencher: Bencher<'_, '_>, on: &On<QuantizedLinear>) {
 struct Attention(usize, usize);
 
 const OPTIONS: AttentionOptions =
-    AttentionOptions { scale: 0.125, causal: true, sliding_window: None, softcap: None };
+    AttentionOptions { scale: 0.125, causal: true, sliding_window: None, softcap: None, dropout: None };
 
 impl Attention {
     /// Of both products, without what the causal mask leaves out.

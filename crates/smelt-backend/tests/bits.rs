@@ -90,7 +90,8 @@ impl AttentionStepByStep {
         let q = random::<B, 4>([1, heads, length, head_dim], 1, device);
         let [k, v] = [2, 3].map(|seed| random::<B, 4>([1, kv_heads, length, head_dim], seed, device));
         for sliding_window in [None, Some(100)] {
-            let options = AttentionOptions { scale: 0.125, causal: true, sliding_window, softcap: None };
+            let options =
+                AttentionOptions { scale: 0.125, causal: true, sliding_window, softcap: None, dropout: None };
             let whole = Kernels::attention(q.clone(), k.clone(), v.clone(), None, options);
             for position in [0, 1, 63, 64, 255, 256, 400, 529] {
                 let first = |t: &Tensor<B, 4>| t.clone().narrow(2, 0, position + 1);

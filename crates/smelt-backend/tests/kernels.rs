@@ -8,9 +8,9 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Int, Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;
 use smelt_backend::kernels::{
-    Activation, AdamWState, AdamWStep, AttentionOptions, AttentionSegment, CrossEntropyOptions, Head,
-    HeadWeight, RotaryStyle, activation, adamw, attention, cross_entropy, layer_norm, linear, parts,
-    positions, rms_norm, rotary, soft_cap,
+    Activation, AdamWState, AdamWStep, AttentionDropout, AttentionOptions, AttentionSegment,
+    CrossEntropyOptions, Head, HeadWeight, RotaryStyle, activation, adamw, attention, cross_entropy,
+    layer_norm, linear, parts, positions, rms_norm, rotary, soft_cap,
 };
 use smelt_backend::{Job, Kernels, Precision, float_tensor, int_tensor, to_host};
 use smelt_testkit::{Golden, numbers};
@@ -255,7 +255,13 @@ impl Job for Attention {
     type Output = ();
 
     fn run<B: Kernels>(self, device: B::Device) {
-        let causal = AttentionOptions { scale: 0.35, causal: true, sliding_window: None, softcap: None };
+        let causal = AttentionOptions {
+            scale: 0.35,
+            causal: true,
+            sliding_window: None,
+            softcap: None,
+            dropout: None,
+        };
         let cases = [
             ("causal", [4, 4, 9, 9, 8], causal),
             ("long", [2, 2, 130, 130, 16], causal),
@@ -280,6 +286,67 @@ impl Job for Attention {
     }
 }
 
+/// Dropout of attention probabilities: which ones is seen where values are the unit vectors.
+#[derive(Clone)]
+struct DroppedAttention;
+
+impl Job for DroppedAttention {
+    type Output = ();
+
+    fn run<B: Kernels>(self, device: B::Device) {
+        const PROBABILITY: f64 = 0.3;
+        let dropout = Some(AttentionDropout { probability: PROBABILITY, seed: 5 });
+        let full = AttentionOptions {
+            scale: 0.35,
+            causal: false,
+            sliding_window: None,
+            softcap: Some(2.0),
+            dropout,
+        };
+        // Several tiles of queries, and as many keys as a head has features.
+        let (batch, heads, kv_heads, len) = (2, 4, 2, 70);
+        let of = |heads, seed| random::<B, 4>([batch, heads, len, len], seed, &device);
+        let (q, k, v) = (of(heads, 1), of(kv_heads, 2), of(kv_heads, 3));
+        let units =
+            Tensor::<B, 2>::eye(len, &q.device()).unsqueeze::<4>().expand([batch, kv_heads, len, len]);
+        for options in [full, AttentionOptions { causal: true, ..full }] {
+            let probabilities =
+                |options| Kernels::attention(q.clone(), k.clone(), units.clone(), None, options);
+            let dropped = to_host(probabilities(options));
+            let whole = to_host(probabilities(AttentionOptions { dropout: None, ..options }));
+            let kept = 1.0 / (1.0 - PROBABILITY as f32);
+            let mut mask = vec![kept; whole.len()];
+            for (mask, (dropped, whole)) in mask.iter_mut().zip(dropped.iter().zip(&whole)) {
+                if *dropped == 0.0 {
+                    *mask = 0.0;
+                } else {
+                    assert!((dropped / whole / kept - 1.0).abs() < 1e-4, "{dropped} of {whole}");
+                }
+            }
+            let seen = whole.iter().filter(|p| **p > 0.0).count() as f64;
+            let zeros = mask.iter().zip(&whole).filter(|(mask, p)| **mask == 0.0 && **p > 0.0).count();
+            assert!((zeros as f64 / seen - PROBABILITY).abs() < 0.02, "{zeros} of {seen}");
+            let mask: Tensor<B, 4> = float_tensor(mask, [batch, heads, len, len], &q.device());
+            let without = AttentionOptions { dropout: None, ..options };
+            same(
+                &format!("dropped attention, {options:?}"),
+                &[q.clone(), k.clone(), v.clone()],
+                |[q, k, v]| Kernels::attention(q, k, v, None, options),
+                |[q, k, v]| {
+                    let units = Tensor::from_inner(units.clone());
+                    let p = attention::plain(q, k, units, None, without) * Tensor::from_inner(mask.clone());
+                    let of_heads = [batch, kv_heads, heads / kv_heads * len, len];
+                    p.reshape(of_heads).matmul(v).reshape([batch, heads, len, len])
+                },
+            );
+            let other = AttentionDropout { probability: PROBABILITY, seed: 6 };
+            let other = AttentionOptions { dropout: Some(other), ..options };
+            assert_eq!(to_host(probabilities(options)), dropped, "the same seed");
+            assert_ne!(to_host(probabilities(other)), dropped, "another seed");
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Segments;
 
@@ -300,7 +367,8 @@ impl Job for Segments {
             .collect();
         let rows = lengths.iter().map(|(rows, _)| rows).sum();
         let q = random::<B, 4>([1, rows, heads, head_dim], 99, &device).swap_dims(1, 2);
-        let plain = AttentionOptions { scale: 0.2, causal: true, sliding_window: None, softcap: None };
+        let plain =
+            AttentionOptions { scale: 0.2, causal: true, sliding_window: None, softcap: None, dropout: None };
         let windowed = AttentionOptions { sliding_window: Some(30), softcap: Some(0.7), ..plain };
         for options in [plain, windowed] {
             let found = B::attention_over_segments(q.clone(), segments.clone(), options);
@@ -670,6 +738,11 @@ fn rotary_matches_burn() {
 #[test]
 fn attention_matches_burn() {
     on_each_backend(Attention);
+}
+
+#[test]
+fn dropped_attention_is_that_of_what_is_left() {
+    on_each_backend(DroppedAttention);
 }
 
 #[test]

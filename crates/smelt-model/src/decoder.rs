@@ -10,8 +10,9 @@ use burn::tensor::{Int, Tensor};
 use smelt_backend::kernels::{CrossEntropyLoss, CrossEntropyOptions, Head, soft_cap};
 use smelt_backend::{Kernels, float_tensor, int_tensor};
 
+use crate::blocks::dropout::{Site, dropout};
 use crate::blocks::{
-    Block, CacheRows, DropoutStream, Embedding, Linear, Matrix, Norm, Pass, Rotary, Routing, dropout,
+    Block, CacheRows, DropoutStream, Embedding, Linear, Matrix, Norm, Pass, Rotary, Routing,
 };
 use crate::cache::KvCache;
 use crate::config::{DecoderConfig, Positions};
@@ -236,7 +237,7 @@ impl<B: Kernels> Decoder<B> {
         };
         let x = x.reshape([batch * seq, hidden_size]);
         let pass = self.pass(input, &positions, &device);
-        (dropout::at_embedding(x, &self.config.dropout, input.dropout), pass)
+        (dropout(x, self.config.dropout.embedding, input.dropout, Site::Embedding), pass)
     }
 
     fn embed_tokens(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {

@@ -9,8 +9,8 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Bool, Int, Tensor, activation};
 
-use super::Kernels;
 use super::autodiff::{Operation, float, tensor};
+use super::{Kernels, dropout};
 
 /// What [`Kernels::attention`] does besides the product.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,6 +23,18 @@ pub struct AttentionOptions {
     pub sliding_window: Option<usize>,
     /// Scores become `softcap * tanh(score / softcap)` before masking (Gemma 2).
     pub softcap: Option<f64>,
+    /// Sets probabilities to zero, in training.
+    pub dropout: Option<AttentionDropout>,
+}
+
+/// Dropout of attention probabilities: each is zero with `probability`, and the rest is scaled by
+/// `1 / (1 - probability)`. Which ones depends on the seed, on the lengths and the backend alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionDropout {
+    /// In `[0, 1)`.
+    pub probability: f64,
+    /// Another one for every call, but for the call that runs again for its gradient.
+    pub seed: u64,
 }
 
 /// Sums over keys are divided at multiples of this: a query that sees the same keys gets the same to the last bit, where
@@ -138,7 +150,23 @@ pub fn plain<B: Kernels>(
 ) -> Tensor<B, 4> {
     let dims = Dims::of(&q, &k);
     let (probabilities, _) = probabilities(q, k, mask, options, dims);
+    let probabilities = match dropout_mask(options, dims, &v.device()) {
+        Some(mask) => probabilities * mask,
+        None => probabilities,
+    };
     dims.ungrouped(dims.grouped(probabilities).matmul(v))
+}
+
+/// What probabilities `[batch, heads, q_len, kv_len]` are multiplied by, if some are dropped.
+fn dropout_mask<B: Kernels>(
+    options: AttentionOptions,
+    dims: Dims,
+    device: &B::Device,
+) -> Option<Tensor<B, 4>> {
+    let AttentionDropout { probability, seed } = options.dropout?;
+    let Dims { batch, heads, q_len, kv_len, .. } = dims;
+    let mask = dropout::scaled_mask([batch * heads * q_len, kv_len], probability, seed, device);
+    Some(mask.reshape([batch, heads, q_len, kv_len]))
 }
 
 /// [`Kernels::attention_over_segments`], one segment after the other.
@@ -170,10 +198,15 @@ pub fn plain_backward<B: Kernels>(
 ) -> AttentionGradients<B> {
     let dims = Dims::of(&q, &k);
     let (p, capped) = probabilities(q.clone(), k.clone(), mask, options, dims);
-    let grad_v = dims.grouped(p.clone()).swap_dims(2, 3).matmul(dims.grouped(grad.clone()));
+    let dropped = dropout_mask(options, dims, &q.device());
+    let kept = |values: Tensor<B, 4>| match &dropped {
+        Some(mask) => values * mask.clone(),
+        None => values,
+    };
+    let grad_v = dims.grouped(kept(p.clone())).swap_dims(2, 3).matmul(dims.grouped(grad.clone()));
     // sum_j p_ij dp_ij is the row's grad . output (Dao et al. 2022, arXiv:2205.14135).
     let along = (grad.clone() * output).sum_dim(3);
-    let grad_p = dims.ungrouped(dims.grouped(grad).matmul(v.swap_dims(2, 3)));
+    let grad_p = kept(dims.ungrouped(dims.grouped(grad).matmul(v.swap_dims(2, 3))));
     let mut grad_scores = p * (grad_p - along);
     if let (Some(capped), Some(cap)) = (capped, options.softcap) {
         let ratio = capped / cap;

@@ -30,7 +30,7 @@ use crate::Precision;
 
 pub use activation::Activation;
 pub use adamw::{AdamWFactors, AdamWState, AdamWStep};
-pub use attention::{AttentionGradients, AttentionOptions, AttentionSegment, KEY_BLOCK};
+pub use attention::{AttentionDropout, AttentionGradients, AttentionOptions, AttentionSegment, KEY_BLOCK};
 pub use cross_entropy::{CrossEntropyLoss, CrossEntropyOptions, Head, HeadWeight, TokenLoss, soft_cap};
 pub use layer_norm::LayerNormGradients;
 pub use linear::LinearGradients;

@@ -7,8 +7,9 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use smelt_backend::Kernels;
-use smelt_backend::kernels::{AttentionOptions, AttentionSegment};
+use smelt_backend::kernels::{AttentionDropout, AttentionOptions, AttentionSegment};
 
+use super::dropout::Site;
 use super::{Linear, Norm, Pass};
 use crate::cache::LayerCache;
 use crate::config::{AttentionConfig, DecoderConfig, LayerConfig, Projections};
@@ -31,6 +32,11 @@ pub struct Attention<B: Backend> {
     layer: LayerConfig,
     #[module(skip)]
     scale: f64,
+    #[module(skip)]
+    dropout: f64,
+    /// Which layer it is of.
+    #[module(skip)]
+    number: usize,
 }
 
 /// The rows of a pass that continue one sequence, and its cache in one layer.
@@ -62,6 +68,8 @@ impl<B: Backend> Attention<B> {
             config: attention,
             layer: config.layers[layer],
             scale: attention.layer_scale(layer),
+            dropout: config.dropout.attention,
+            number: layer,
         }
     }
 
@@ -95,6 +103,10 @@ impl<B: Kernels> Attention<B> {
             causal: true,
             sliding_window: self.layer.sliding_window,
             softcap: self.config.softcap,
+            dropout: pass.dropout.filter(|_| self.dropout > 0.0).map(|stream| AttentionDropout {
+                probability: self.dropout,
+                seed: stream.seed_of(Site::Probabilities { layer: self.number }),
+            }),
         };
         let mixed = match caches {
             [] => Kernels::attention(q, k, v, pass.mask.clone(), options),

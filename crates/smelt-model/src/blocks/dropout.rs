@@ -1,11 +1,8 @@
 //! Seeds for the dropout of one forward pass.
 
-use std::sync::Once;
-
 use burn::tensor::Tensor;
 use smelt_backend::Kernels;
 
-use crate::config::DropoutConfig;
 use crate::init::mixed;
 
 /// The dropout of one forward pass in training.
@@ -21,7 +18,12 @@ pub struct DropoutStream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Site {
     Embedding,
+    /// What attention adds to the residual stream.
     Attention {
+        layer: usize,
+    },
+    /// The probabilities of attention.
+    Probabilities {
         layer: usize,
     },
     Mlp {
@@ -39,12 +41,14 @@ impl DropoutStream {
         Self { seed }
     }
 
-    fn seed_of(self, site: Site) -> u64 {
+    /// The seed of a place.
+    pub(crate) fn seed_of(self, site: Site) -> u64 {
         let number = match site {
             Site::Embedding => 0,
             Site::Attention { layer } => 1 + 2 * layer as u64,
             Site::Mlp { layer } => 2 + 2 * layer as u64,
-            // Blocks stay below.
+            // Blocks stay below these two.
+            Site::Probabilities { layer } => layer as u64 | 1 << 62,
             Site::Adapter { number } => number | 1 << 63,
         };
         mixed(self.seed, number)
@@ -64,29 +68,15 @@ pub(crate) fn dropout<B: Kernels>(
     }
 }
 
-/// The dropout on the sum of the embeddings; says once if the configuration asks for what is not applied.
-pub(crate) fn at_embedding<B: Kernels>(
-    x: Tensor<B, 2>,
-    config: &DropoutConfig,
-    stream: Option<DropoutStream>,
-) -> Tensor<B, 2> {
-    static SAID: Once = Once::new();
-    if stream.is_some() && config.attention > 0.0 {
-        SAID.call_once(|| {
-            let probability = config.attention;
-            tracing::warn!(probability, "dropout on attention probabilities is not applied");
-        });
-    }
-    dropout(x, config.embedding, stream, Site::Embedding)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_site_of_every_pass_has_its_own_seed() {
-        let sites = (0..48).flat_map(|layer| [Site::Attention { layer }, Site::Mlp { layer }]);
+        let of_layer =
+            |layer| [Site::Attention { layer }, Site::Probabilities { layer }, Site::Mlp { layer }];
+        let sites = (0..48).flat_map(of_layer);
         let sites: Vec<Site> = sites.chain([Site::Embedding]).collect();
         let seeds: std::collections::HashSet<u64> = (0..100)
             .flat_map(|seed| sites.iter().map(move |site| DropoutStream::new(seed).seed_of(*site)))

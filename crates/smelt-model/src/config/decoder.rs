@@ -215,7 +215,7 @@ pub struct DropoutConfig {
     pub embedding: f64,
     /// On what a block adds to the residual stream.
     pub residual: f64,
-    /// On the attention probabilities: read from the configuration, not applied.
+    /// On the attention probabilities.
     pub attention: f64,
 }
 

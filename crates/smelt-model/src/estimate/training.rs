@@ -101,10 +101,11 @@ impl Kernels {
         }
     }
 
-    /// Copies of one block's attention scores that its backward holds at a time.
-    fn score_copies(self) -> u128 {
+    /// Copies of one block's attention scores that its backward holds at a time, with what is dropped of them.
+    fn score_copies(self, drops: bool) -> u128 {
         match self {
             Self::Fused => 0,
+            Self::Composed if drops => 6,
             Self::Composed => 4,
         }
     }
@@ -283,7 +284,7 @@ fn working(config: &DecoderConfig, shape: TrainingShape, rows: u128) -> u128 {
     let hidden = config.hidden_size as u128;
     let gates = if config.mlp.gate == Gate::None { 1 } else { 2 };
     let mlp = gates * config.mlp.intermediate_size as u128 + 2 * hidden;
-    let scores = shape.kernels.score_copies()
+    let scores = shape.kernels.score_copies(config.dropout.attention > 0.0)
         * product([
             shape.batch_size,
             config.attention.num_attention_heads,

@@ -1,5 +1,7 @@
 //! Gradients of the whole model against those of the training fixture.
 
+use std::path::Path;
+
 use burn::module::Param;
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
@@ -11,6 +13,7 @@ use smelt_testkit::{Golden, Tolerance, backend_test};
 
 backend_test!(gradient_norms_match, gradients);
 backend_test!(dropout_follows_its_seed, dropout);
+backend_test!(attention_drops_probabilities, attention_dropout);
 
 struct GradientNorms<'a, B: AutodiffBackend> {
     gradients: &'a B::Gradients,
@@ -67,7 +70,25 @@ fn check_norms(golden: &Golden, norms: &[(String, f64)]) {
 }
 
 fn dropout<B: Kernels>(device: &B::Device) {
-    let (_, model) = load::<B>(&Golden::open("gpt2_noprefix").folder, device).unwrap();
+    follows_its_seed::<B>(&Golden::open("gpt2_noprefix").folder, device);
+}
+
+/// Nothing else drops.
+fn attention_dropout<B: Kernels>(device: &B::Device) {
+    let folder = Golden::open("gpt2_noprefix").folder;
+    let own = tempfile::tempdir().unwrap();
+    std::fs::copy(folder.join("model.safetensors"), own.path().join("model.safetensors")).unwrap();
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
+    for (key, probability) in [("attn_pdrop", 0.4), ("embd_pdrop", 0.0), ("resid_pdrop", 0.0)] {
+        config[key] = probability.into();
+    }
+    std::fs::write(own.path().join("config.json"), config.to_string()).unwrap();
+    follows_its_seed::<B>(own.path(), device);
+}
+
+fn follows_its_seed<B: Kernels>(folder: &Path, device: &B::Device) {
+    let (_, model) = load::<B>(folder, device).unwrap();
     let run = |stream: Option<DropoutStream>| {
         let mut input = ForwardInput::new(int_tensor(&[1, 2, 3, 4], [1, 4], device));
         input.dropout = stream;

@@ -110,6 +110,7 @@ fn head_backward(
     let mut p_buffer = vec![0f32; TILE.min(q_len) * scores.kv_len];
     let mut grad_buffer = p_buffer.clone();
     let mut capped = vec![0f32; if scores.options.softcap.is_some() { p_buffer.len() } else { 0 }];
+    let mut dropped = vec![0f32; if scores.dropout.is_some() { p_buffer.len() } else { 0 }];
     for (tile, grad_q) in grad_q.chunks_mut(TILE * head_dim).enumerate() {
         let (first, count) = (tile * TILE, grad_q.len() / head_dim);
         let looked_at = scores.looked_at(first..first + count);
@@ -129,7 +130,17 @@ fn head_backward(
         for (row, p) in p.chunks_exact_mut(width).enumerate() {
             scores.softmax(p, [b, h, first + row], &looked_at);
         }
-        let p_view = View::dense(p, count, width).transposed();
+        let mixed_by = if dropped.is_empty() {
+            &*p
+        } else {
+            let dropped = &mut dropped[..p.len()];
+            dropped.copy_from_slice(p);
+            for (row, p) in dropped.chunks_exact_mut(width).enumerate() {
+                scores.drop(p, [b, h, first + row], &looked_at);
+            }
+            dropped
+        };
+        let p_view = View::dense(mixed_by, count, width).transposed();
         packed.grad.product((grad_v, head_dim), Destination::Add, 1.0, p_view, of_tile.clone());
 
         let grad_scores = &mut grad_buffer[..count * width];
@@ -137,6 +148,7 @@ fn head_backward(
         packed.values.product((grad_scores, width), Destination::Replace, 1.0, grad, of_keys);
         let rows = grad_scores.chunks_exact_mut(width).zip(p.chunks_exact(width));
         for (row, (grad_scores, p)) in rows.enumerate() {
+            scores.drop(grad_scores, [b, h, first + row], &looked_at);
             softmax_row_backward(grad_scores, p, grad.row(row), output.row(row));
         }
         if let Some(cap) = scores.options.softcap {

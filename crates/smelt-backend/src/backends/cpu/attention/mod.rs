@@ -5,6 +5,7 @@
 //! it is in, so a cached step gives the same as a pass over the whole sequence.
 
 mod backward;
+mod dropout;
 mod forward;
 
 use std::ops::Range;
@@ -17,6 +18,8 @@ use super::matrix::{BLOCK_K, Columns, Destination, Threads, View, product};
 use super::simd::{exp, max, replace_and_sum, tanh, vectorized};
 use super::{contiguous, values};
 use crate::kernels::{AttentionOptions, KEY_BLOCK};
+
+use dropout::Dropout;
 
 pub(super) use backward::backward;
 pub(super) use forward::{forward, over_segments};
@@ -38,6 +41,7 @@ enum Held<'a> {
 
 /// How scores become probabilities.
 struct Scores<'a> {
+    dropout: Option<Dropout>,
     mask: Option<&'a Mask>,
     options: AttentionOptions,
     kv_len: usize,
@@ -68,7 +72,7 @@ impl Mask {
 impl<'a> Scores<'a> {
     fn new(mask: Option<&'a Mask>, options: AttentionOptions, q_len: usize, kv_len: usize) -> Self {
         let offset = if options.causal { kv_len - q_len } else { 0 };
-        Self { mask, options, kv_len, offset }
+        Self { dropout: options.dropout.map(Dropout::new), mask, options, kv_len, offset }
     }
 
     /// Keys that query `row` sees.
@@ -118,6 +122,15 @@ impl<'a> Scores<'a> {
         scores[..start].fill(0.0);
         scores[end..].fill(0.0);
         softmax_row(&mut scores[start..end]);
+    }
+}
+
+impl Scores<'_> {
+    /// Drops numbers of query `row` of head `h` for the keys `looked_at`, the same ones every time.
+    fn drop(&self, numbers: &mut [f32], place: [usize; 3], looked_at: &Range<usize>) {
+        if let Some(dropout) = self.dropout {
+            dropout.drop(numbers, place, looked_at.start);
+        }
     }
 }
 

@@ -78,20 +78,20 @@ impl Job for AttentionStepByStep {
     type Output = ();
 
     fn run<B: Kernels>(self, device: B::Device) {
-        for head_dim in [16, 24, 64] {
-            Self::check::<B>(head_dim, &device);
+        for (head_dim, kv_heads) in [(16, 4), (16, 2), (24, 2), (64, 2), (64, 1), (48, 4)] {
+            Self::check::<B>(head_dim, kv_heads, &device);
         }
     }
 }
 
 impl AttentionStepByStep {
-    fn check<B: Kernels>(head_dim: usize, device: &B::Device) {
-        let (heads, kv_heads, length) = (4, 2, 530);
+    fn check<B: Kernels>(head_dim: usize, kv_heads: usize, device: &B::Device) {
+        let (heads, length) = (4, 530);
         let q = random::<B, 4>([1, heads, length, head_dim], 1, device);
         let [k, v] = [2, 3].map(|seed| random::<B, 4>([1, kv_heads, length, head_dim], seed, device));
-        for sliding_window in [None, Some(100)] {
+        for (sliding_window, softcap) in [(None, None), (Some(100), None), (None, Some(2.0))] {
             let options =
-                AttentionOptions { scale: 0.125, causal: true, sliding_window, softcap: None, dropout: None };
+                AttentionOptions { scale: 0.125, causal: true, sliding_window, softcap, dropout: None };
             let whole = Kernels::attention(q.clone(), k.clone(), v.clone(), None, options);
             for position in [0, 1, 63, 64, 255, 256, 400, 529] {
                 let first = |t: &Tensor<B, 4>| t.clone().narrow(2, 0, position + 1);

@@ -16,6 +16,9 @@ pub enum GenerateError {
         /// What would fit.
         expected: &'static str,
     },
+    /// Whoever asked wants it no more.
+    #[error("nobody wants the answer any more")]
+    Unwanted,
     /// There is nothing to continue.
     #[error("the prompt has no tokens")]
     EmptyPrompt,

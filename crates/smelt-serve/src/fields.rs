@@ -9,6 +9,8 @@ use crate::error::ApiError;
 
 /// Stop strings that a request may give.
 const MOST_STOPS: usize = 16;
+/// Bytes that each of them may have.
+const MOST_STOP_BYTES: usize = 1 << 10;
 /// Continuations of a prompt that a request may ask for.
 const MOST_CHOICES: usize = 128;
 /// Alternatives of a token that a request may ask for.
@@ -98,16 +100,7 @@ impl GenerationFields {
         if !(1..=MOST_CHOICES).contains(&self.n.unwrap_or(1)) {
             return Err(ApiError::invalid("n", format!("`n` must lie between 1 and {MOST_CHOICES}")));
         }
-        let stops = match &self.stop {
-            Some(OneOrMany::Many(stops)) => stops.len(),
-            _ => 0,
-        };
-        if stops > MOST_STOPS {
-            return Err(ApiError::invalid(
-                "stop",
-                format!("`stop` has {stops} texts, at most {MOST_STOPS} are taken"),
-            ));
-        }
+        self.check_stops()?;
         if self.stream_options.is_some() && !self.stream {
             return Err(ApiError::invalid(
                 "stream_options",
@@ -119,6 +112,22 @@ impl GenerationFields {
             return Err(ApiError::unsupported("stream_options.include_obfuscation", why));
         }
         self.sampling()?.validate().map_err(ApiError::from)
+    }
+
+    fn check_stops(&self) -> Result<(), ApiError> {
+        let stops = match &self.stop {
+            None => &[][..],
+            Some(OneOrMany::One(stop)) => std::slice::from_ref(stop),
+            Some(OneOrMany::Many(stops)) => stops,
+        };
+        let refused = if stops.len() > MOST_STOPS {
+            format!("has {} texts, at most {MOST_STOPS} are taken", stops.len())
+        } else if let Some(long) = stops.iter().map(String::len).find(|bytes| *bytes > MOST_STOP_BYTES) {
+            format!("has a text of {long} bytes, at most {MOST_STOP_BYTES} are taken")
+        } else {
+            return Ok(());
+        };
+        Err(ApiError::invalid("stop", format!("`stop` {refused}")))
     }
 
     /// How tokens are drawn, by a generator whose seed is not told.

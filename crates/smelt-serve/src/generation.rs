@@ -10,10 +10,14 @@ use std::time::{Duration, Instant};
 use smelt_generate::GenerateError;
 use smelt_generate::engine::{CompletionOptions, EngineHandle, Event, Request, Ticket, Work};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{Interval, interval, sleep};
 
 /// When to look again for a place in a queue that is full of others' requests.
 const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often to look after the engine while it says nothing. One timer serves all events of a request: to set one for
+/// each takes as long as to tell it.
+const LOOKS: Duration = Duration::from_secs(1);
 
 /// How long the engine may take to say that the time of a request is over.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(10);
@@ -53,6 +57,8 @@ pub struct Generation {
     handle: EngineHandle,
     model: usize,
     deadline: Instant,
+    /// When to look whether the engine is still there, and in time.
+    looks: Interval,
     pending: VecDeque<(usize, Part)>,
     tickets: Vec<Option<Ticket>>,
     running: usize,
@@ -75,9 +81,10 @@ impl Generation {
         let (sender, events) = unbounded_channel();
         let tickets = parts.iter().map(|_| None).collect();
         let pending = parts.into_iter().enumerate().collect();
-        let handle = handle.clone();
+        let looks = interval(LOOKS);
+        let (handle, sender) = (handle.clone(), Some(sender));
         let mut generation =
-            Self { handle, model, deadline, pending, tickets, running: 0, sender: Some(sender), events };
+            Self { handle, model, deadline, looks, pending, tickets, running: 0, sender, events };
         generation.submit_one()?;
         generation.submit()?;
         Ok(generation)
@@ -111,11 +118,19 @@ impl Generation {
         if self.pending.is_empty() {
             self.sender = None;
         }
-        let late = tokio::time::Instant::from_std(self.deadline + ENGINE_PATIENCE);
-        match timeout_at(late, self.events.recv()).await {
-            Ok(Some(event)) => Ok(event),
-            Ok(None) => Err(GenerateError::ShutDown),
-            Err(_) => Err(GenerateError::Deadline),
+        loop {
+            tokio::select! {
+                biased;
+                event = self.events.recv() => return event.ok_or(GenerateError::ShutDown),
+                _ = self.looks.tick() => {}
+            }
+            if Instant::now() > self.deadline + ENGINE_PATIENCE {
+                return Err(GenerateError::Deadline);
+            }
+            // What it said last may have come in the meantime.
+            if self.handle.has_ended() {
+                return self.events.try_recv().map_err(|_| GenerateError::ShutDown);
+            }
         }
     }
 
@@ -184,5 +199,36 @@ impl Generation {
         self.pending.pop_front();
         self.running += 1;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use smelt_generate::engine::{EngineModel, EngineOptions, engine_channel};
+    use smelt_model::ModelConfig;
+
+    use super::*;
+
+    #[test]
+    fn an_engine_that_breaks_down_ends_what_waits_for_it() {
+        let config = json!({
+            "model_type": "llama", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+            "num_attention_heads": 1, "num_key_value_heads": 1, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+            "hidden_act": "silu", "tie_word_embeddings": false, "initializer_range": 0.02,
+            "max_position_embeddings": 16, "vocab_size": 16,
+        });
+        let model = EngineModel::without_text("a", Arc::new(ModelConfig::from_json(config).unwrap()));
+        let (handle, inbox) =
+            engine_channel(vec![model], EngineOptions { max_running: 1, ..Default::default() });
+        let part = || Part { prompt: Arc::from([1]), wanted: Wanted::Embedding };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            // The second part waits here, ready to be sent.
+            let deadline = Instant::now() + Duration::from_secs(600);
+            let mut generation = Generation::start(&handle, 0, vec![part(), part()], deadline).unwrap();
+            drop(inbox);
+            assert!(matches!(generation.next().await, Err(GenerateError::ShutDown)));
+        });
     }
 }

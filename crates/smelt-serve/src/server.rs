@@ -21,7 +21,7 @@ use crate::app::{App, ServedModel, SharedApp};
 use crate::options::{Limits, ServeOptions};
 use crate::router::router;
 
-/// Threads that serve connections. They wait, mostly; the cores belong to the engine.
+/// Most threads that serve connections. They wait, mostly; the cores belong to the engine.
 const THREADS: usize = 2;
 /// Threads that render templates and tokenize prompts.
 const BLOCKING_THREADS: usize = 4;
@@ -78,7 +78,7 @@ impl Server {
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let runtime = Builder::new_multi_thread()
-            .worker_threads(THREADS)
+            .worker_threads(threads())
             .max_blocking_threads(BLOCKING_THREADS)
             .thread_name("smelt-serve")
             .enable_all()
@@ -103,6 +103,12 @@ impl Server {
         runtime.block_on(serve(listener, app, stops));
         runtime.shutdown_background();
     }
+}
+
+/// Threads that serve connections: one of two cores, so that the engine has one for itself.
+fn threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores / 2).clamp(1, THREADS)
 }
 
 async fn serve(listener: TcpListener, app: SharedApp, stops: impl Fn() -> bool) {

@@ -12,6 +12,8 @@ use crate::error::ApiError;
 
 /// What comes last.
 const DONE: &str = "data: [DONE]\n\n";
+/// Room for an event or two, so that few frames grow.
+const FRAME_BYTES: usize = 1 << 10;
 
 /// Something that is told piece by piece.
 pub trait Pieces: Send + 'static {
@@ -29,7 +31,9 @@ pub struct Frame(Vec<u8>);
 impl Frame {
     /// Adds an event.
     pub fn push(&mut self, event: &impl Serialize) {
-        self.push_json(&serde_json::to_string(event).expect("an event is plain data"));
+        self.0.extend_from_slice(b"data: ");
+        serde_json::to_writer(&mut self.0, event).expect("an event is plain data");
+        self.0.extend_from_slice(b"\n\n");
     }
 
     /// Adds an event that is JSON already.
@@ -48,7 +52,7 @@ impl Frame {
 pub fn response(pieces: impl Pieces) -> Response<Body> {
     let frames = unfold(Some(pieces), |pieces| async move {
         let mut pieces = pieces?;
-        let mut frame = Frame::default();
+        let mut frame = Frame(Vec::with_capacity(FRAME_BYTES));
         let mut goes_on = true;
         while goes_on && frame.is_empty() {
             goes_on = pieces.tell(&mut frame).await.unwrap_or_else(|error| {

@@ -62,8 +62,13 @@ impl<T: Deref<Target = Tokenizer>> StreamDecoder<T> {
         (!self.pending.is_empty()).then_some(self.pending)
     }
 
-    /// Keeps the tokens of the last step as the context of the next.
+    /// Keeps the tokens of the last step as the context of the next, where tokens have one.
     fn forget_all_but_context(&mut self) -> Result<(), TextError> {
+        if self.tokenizer.decodes_bytes_alone() {
+            self.window.clear();
+            self.given_bytes = 0;
+            return Ok(());
+        }
         self.window.drain(..self.context);
         self.context = self.window.len();
         self.given_bytes = self.tokenizer.decode(&self.window)?.len();

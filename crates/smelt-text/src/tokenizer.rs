@@ -286,6 +286,11 @@ impl Tokenizer {
         self.pipeline.get_decoder().is_some_and(|decoder| any_decoder(decoder, &is))
     }
 
+    /// Whether a token always stands for the same bytes, whatever is before it.
+    pub(crate) fn decodes_bytes_alone(&self) -> bool {
+        matches!(self.pipeline.get_decoder(), Some(DecoderWrapper::ByteLevel(_)))
+    }
+
     /// Whether `id` stands for one byte (`<0x0A>`) in a tokenizer whose decoder gathers such bytes.
     pub(crate) fn is_fallback_byte(&self, id: u32) -> bool {
         self.byte_fallback

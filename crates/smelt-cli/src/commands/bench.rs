@@ -5,6 +5,7 @@
 //! at which weights are read bounds decoding.
 
 mod against;
+mod clients;
 mod folder;
 mod plot;
 mod serve;

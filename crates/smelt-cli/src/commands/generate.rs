@@ -28,6 +28,19 @@ Examples:
   smelt generate --model ~/models/qwen --prompts questions.jsonl --output answers.jsonl
   smelt generate --model ~/models/qwen --prompt 'A person:' --json-schema person.json";
 
+/// What beams, which follow whole tokens in caches of their own, do not do.
+const NOT_WITH_BEAMS: [&str; 9] = [
+    "interactive",
+    "prompts",
+    "best_of",
+    "json_schema",
+    "stop",
+    "kv_bits",
+    "draft_model",
+    "prompt_lookup",
+    "prompt_cache",
+];
+
 /// Arguments of `smelt generate`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -58,7 +71,7 @@ pub struct GenerateArgs {
     #[command(flatten)]
     sampling: SamplingFlags,
     /// Follow this many sequences and take the likeliest, without randomness
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), conflicts_with_all = ["interactive", "prompts", "best_of", "json_schema"])]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), conflicts_with_all = NOT_WITH_BEAMS)]
     num_beams: Option<u16>,
     /// With `--num-beams`: above 0 favours long sequences
     #[arg(

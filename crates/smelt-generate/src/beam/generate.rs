@@ -9,9 +9,10 @@ use crate::error::GenerateError;
 use crate::generate::checked_context;
 
 /// The likeliest continuations of `prompt` that [`beam_search`] finds, the best first, up to the context of the
-/// model.
+/// model. `is_wanted` is asked before each step.
 ///
 /// # Errors
+/// [`GenerateError::Unwanted`] if it says no;
 /// [`GenerateError::EmptyPrompt`], [`GenerateError::PromptTooLong`], [`GenerateError::Prompt`], and those of
 /// [`beam_search`].
 pub fn generate_beams<B: Kernels>(
@@ -20,6 +21,7 @@ pub fn generate_beams<B: Kernels>(
     prompt: &[u32],
     options: &BeamOptions,
     device: &B::Device,
+    is_wanted: impl Fn() -> bool,
 ) -> Result<Vec<BeamSequence>, GenerateError> {
     let room = checked_context(config, prompt)? - prompt.len();
     let options = BeamOptions { max_tokens: options.max_tokens.min(room), ..options.clone() };
@@ -27,6 +29,9 @@ pub fn generate_beams<B: Kernels>(
     let cache = CacheOptions { max_pass: PREFILL_POSITIONS, ..CacheOptions::new(capacity) };
     let mut sequences = vec![Sequence::new(model, prompt.to_vec(), cache, device)];
     beam_search(prompt, &options, |rows| {
+        if !is_wanted() {
+            return Err(GenerateError::Unwanted);
+        }
         sequences = continued(std::mem::take(&mut sequences), rows);
         Ok(last_logits(model, &mut sequences.iter_mut().collect::<Vec<_>>(), device))
     })

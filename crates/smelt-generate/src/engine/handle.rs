@@ -110,6 +110,14 @@ pub(super) struct Shared {
     pub statistics: Mutex<EngineStatistics>,
     /// No request is taken any more.
     closed: AtomicBool,
+    /// Nobody works on those that were taken any more.
+    ended: AtomicBool,
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::Release);
+    }
 }
 
 /// What the engine's thread is told.
@@ -153,7 +161,8 @@ impl Drop for Ticket {
 pub fn engine_channel(models: Vec<EngineModel>, options: EngineOptions) -> (EngineHandle, Inbox) {
     let (sender, receiver) = channel();
     let statistics = Mutex::new(EngineStatistics::default());
-    let shared = Arc::new(Shared { models, options, statistics, closed: AtomicBool::new(false) });
+    let ended = AtomicBool::new(false);
+    let shared = Arc::new(Shared { models, options, statistics, closed: AtomicBool::new(false), ended });
     (EngineHandle { shared: shared.clone(), sender }, Inbox { shared, receiver })
 }
 
@@ -212,6 +221,11 @@ impl EngineHandle {
     /// A copy of the counts.
     pub fn statistics(&self) -> EngineStatistics {
         self.shared.lock_statistics().clone()
+    }
+
+    /// Whether the engine is gone: it was told to end and is done, or it broke down.
+    pub fn has_ended(&self) -> bool {
+        self.shared.ended.load(Ordering::Acquire)
     }
 
     /// Takes no more requests; the engine ends when those it has are done.

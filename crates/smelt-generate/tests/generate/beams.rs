@@ -73,7 +73,7 @@ fn beams<B: Kernels>(device: &B::Device) {
             };
             let found = beam_search(&prompt, &options, &mut logits).unwrap();
             compare(case, &options, &found);
-            let cached = generate_beams(&model, &config, &prompt, &options, device).unwrap();
+            let cached = generate_beams(&model, &config, &prompt, &options, device, || true).unwrap();
             compare(case, &options, &cached);
         }
     }
@@ -102,15 +102,15 @@ fn limits<B: Kernels>(device: &B::Device) {
     let options =
         BeamOptions { max_tokens: 12, num_beams: 3, num_return_sequences: 3, ..BeamOptions::default() };
     let whole = beam_search(&prompt, &options, |rows| Ok(last_logits(&model, rows, device))).unwrap();
-    let cached = generate_beams(&model, &config, &prompt, &options, device).unwrap();
+    let cached = generate_beams(&model, &config, &prompt, &options, device, || true).unwrap();
     let tokens =
         |found: &[BeamSequence]| found.iter().map(|sequence| sequence.tokens.clone()).collect::<Vec<_>>();
     assert_eq!(tokens(&cached), tokens(&whole));
     let long = vec![1; context - 2];
-    let found = generate_beams(&model, &config, &long, &options, device).unwrap();
+    let found = generate_beams(&model, &config, &long, &options, device, || true).unwrap();
     assert!(found.iter().all(|sequence| sequence.tokens.len() == 2));
-    assert!(generate_beams(&model, &config, &vec![1; context], &options, device).is_err());
-    assert!(generate_beams(&model, &config, &[], &options, device).is_err());
+    assert!(generate_beams(&model, &config, &vec![1; context], &options, device, || true).is_err());
+    assert!(generate_beams(&model, &config, &[], &options, device, || true).is_err());
 }
 
 #[test]

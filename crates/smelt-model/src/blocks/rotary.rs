@@ -30,7 +30,8 @@ impl<B: AutodiffBackend> Rotary<B> {
 }
 
 impl<B: Kernels> Rotary<B> {
-    /// For positions `[rows, seq]`, row-major, of which each part has its own lengths.
+    /// For positions `[rows, seq]`, row-major, of which each part has its own lengths. Frequencies are computed once
+    /// for parts that have the same.
     pub(crate) fn new(
         config: &RotaryConfig,
         rows: usize,
@@ -38,8 +39,11 @@ impl<B: Kernels> Rotary<B> {
         device: &B::Device,
     ) -> Self {
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        for (positions, lengths) in parts {
-            let (part_cos, part_sin) = config.tables(positions, *lengths);
+        let same =
+            |a: &(&[u32], RopeLengths), b: &(&[u32], RopeLengths)| !config.depends_on_length() || a.1 == b.1;
+        for parts in parts.chunk_by(same) {
+            let positions: Vec<u32> = parts.iter().flat_map(|(positions, _)| *positions).copied().collect();
+            let (part_cos, part_sin) = config.tables(&positions, parts[0].1);
             cos.extend(part_cos);
             sin.extend(part_sin);
         }

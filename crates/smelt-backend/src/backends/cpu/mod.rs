@@ -317,11 +317,17 @@ fn flex<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
 
 /// The storage of a tensor, copied into row-major order if it is a view of another kind.
 fn contiguous<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
-    flex(tensor).to_contiguous()
+    into_contiguous(flex(tensor))
 }
 
 /// In row-major order; a tensor that already is stays the only owner of its storage, if it was.
 fn into_contiguous(tensor: FlexTensor) -> FlexTensor {
+    let layout = tensor.layout();
+    let bytes = layout.num_elements() * tensor.dtype().size();
+    // What it would return then is a copy of the layout.
+    if layout.is_contiguous() && layout.start_offset() == 0 && tensor.bytes().len() == bytes {
+        return tensor;
+    }
     tensor.to_contiguous()
 }
 

@@ -2,19 +2,17 @@
 //!
 //! What is measured is what a client sees: the server, HTTP and the clients share the machine with the engine.
 
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
 use clap::Args;
 use serde::Serialize;
-use serde_json::{Value, json};
 use smelt_serve::{ServeOptions, Server};
 
+use super::clients::Clients;
 use super::plot::{Panel, Series, draw};
 use crate::commands::serve::{EngineArgs, ModelArgs, Served};
 use crate::context::Context;
@@ -110,21 +108,16 @@ fn measure(
     vocab_size: usize,
     context: &Context,
 ) -> Result<Vec<Level>, CliError> {
-    let clients = Clients {
-        args,
-        url: format!("http://{address}/v1/completions"),
-        vocab_size,
-        asked: AtomicUsize::new(0),
-    };
+    let clients = Clients::new(address, args.prompt_tokens, args.max_tokens, vocab_size);
     // Whatever is made at its first use is made now.
-    clients.level(1)?;
+    level(&clients, 1, 1)?;
     let mut levels: Vec<Level> = Vec::new();
     for count in &args.concurrency {
         if context.interrupt.requested() {
             return Err(CliError::Interrupted { hint: None });
         }
         context.output.note(&format!("measuring {count} clients"));
-        let mut level = clients.level(*count)?;
+        let mut level = level(&clients, *count, args.requests)?;
         let first = levels.first().map_or(level.tokens_per_second, |level| level.tokens_per_second);
         level.speedup = level.tokens_per_second / first;
         levels.push(level);
@@ -132,96 +125,26 @@ fn measure(
     Ok(levels)
 }
 
-/// Who asks.
-struct Clients<'a> {
-    args: &'a BenchServeArgs,
-    url: String,
-    vocab_size: usize,
-    /// Requests so far: each has a prompt of its own.
-    asked: AtomicUsize,
-}
-
-/// What clients saw.
-#[derive(Debug, Default)]
-struct Seen {
-    tokens: usize,
-    first_ms: Vec<f64>,
-    between_ms: Vec<f64>,
-}
-
-impl Clients<'_> {
-    /// So many clients, each asking one thing after the other.
-    fn level(&self, clients: u16) -> Result<Level, CliError> {
-        let seen = Mutex::new(Seen::default());
-        let started = Instant::now();
-        thread::scope(|scope| {
-            let clients: Vec<_> = (0..clients).map(|_| scope.spawn(|| self.client(&seen))).collect();
-            clients
-                .into_iter()
-                .try_for_each(|client| client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        })?;
-        let seconds = started.elapsed().as_secs_f64();
-        let Seen { tokens, first_ms, between_ms } = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(Level {
-            clients,
-            requests: first_ms.len(),
-            tokens,
-            seconds,
-            tokens_per_second: tokens as f64 / seconds,
-            speedup: 1.0,
-            first_token_ms: percentiles(first_ms),
-            between_tokens_ms: percentiles(between_ms),
-        })
-    }
-
-    fn client(&self, seen: &Mutex<Seen>) -> Result<(), CliError> {
-        let agent = ureq::Agent::new_with_defaults();
-        for _ in 0..self.args.requests {
-            let one = self.request(&agent).map_err(|error| CliError::Usage {
-                message: format!("the server refused a request: {error}"),
-                hint:
-                    "fewer clients, or a larger `--max-waiting`; a prompt and its answer must fit the context"
-                        .to_owned(),
-            })?;
-            let mut all = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            all.tokens += one.tokens;
-            all.first_ms.extend(one.first_ms);
-            all.between_ms.extend(one.between_ms);
-        }
-        Ok(())
-    }
-
-    fn request(&self, agent: &ureq::Agent) -> Result<Seen, ureq::Error> {
-        let number = self.asked.fetch_add(1, Ordering::Relaxed);
-        let id = |place: usize| (number * 104_729 + place * 7919) % self.vocab_size;
-        let prompt: Vec<usize> = (0..self.args.prompt_tokens as usize).map(id).collect();
-        let body = json!({
-            "prompt": prompt, "max_tokens": self.args.max_tokens, "temperature": 0, "ignore_eos": true, "stream": true,
-            // With them every token is told, whether it completes a character or not.
-            "logprobs": 0, "stream_options": { "include_usage": true },
-        });
-        let started = Instant::now();
-        let post = agent.post(&self.url).header("content-type", "application/json");
-        let answer = post.send(body.to_string())?;
-        let (mut seen, mut last) = (Seen::default(), None);
-        for line in BufReader::new(answer.into_body().into_reader()).lines() {
-            let line = line?;
-            let Some(event) = line.strip_prefix("data: {") else { continue };
-            let now = Instant::now();
-            if event.contains("\"choices\":[]") {
-                let event: Value = serde_json::from_str(&format!("{{{event}")).unwrap_or_default();
-                seen.tokens = event["usage"]["completion_tokens"].as_u64().unwrap_or(0) as usize;
-            } else if !event.contains("\"tokens\":[]") {
-                let milliseconds = |since: Instant| (now - since).as_secs_f64() * 1000.0;
-                match last {
-                    None => seen.first_ms.push(milliseconds(started)),
-                    Some(last) => seen.between_ms.push(milliseconds(last)),
-                }
-                last = Some(now);
-            }
-        }
-        Ok(seen)
-    }
+/// So many clients, each asking `requests` things, one after the other.
+fn level(clients: &Clients, count: u16, requests: u32) -> Result<Level, CliError> {
+    let started = Instant::now();
+    let seen = clients.ask(count, requests).map_err(|error| CliError::Usage {
+        message: format!("the server refused a request: {error}"),
+        hint: "fewer clients, or a larger `--max-waiting`; a prompt and its answer must fit the context"
+            .to_owned(),
+    })?;
+    let seconds = started.elapsed().as_secs_f64();
+    let tokens = seen.iter().map(|seen| seen.tokens).sum();
+    Ok(Level {
+        clients: count,
+        requests: seen.len(),
+        tokens,
+        seconds,
+        tokens_per_second: tokens as f64 / seconds,
+        speedup: 1.0,
+        first_token_ms: percentiles(seen.iter().flat_map(|seen| &seen.first_ms).copied().collect()),
+        between_tokens_ms: percentiles(seen.iter().flat_map(|seen| &seen.between_ms).copied().collect()),
+    })
 }
 
 /// By nearest rank; zeros of nothing.

@@ -36,7 +36,7 @@ pub fn run(
         ..BeamOptions::default()
     };
     let started = Instant::now();
-    let found = dispatch(backend, BeamJob { model: &model, prompt: &prompt, options })?;
+    let found = dispatch(backend, BeamJob { model: &model, prompt: &prompt, options, context })?;
     let best = found.into_iter().next().map_or_else(Vec::new, |sequence| sequence.tokens);
     let text = model.tokenizer.decode(&best)?;
     context.output.line(&text)?;
@@ -53,6 +53,7 @@ struct BeamJob<'a> {
     model: &'a TextModel,
     prompt: &'a [u32],
     options: BeamOptions,
+    context: &'a Context,
 }
 
 impl Job for BeamJob<'_> {
@@ -60,9 +61,11 @@ impl Job for BeamJob<'_> {
 
     fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
         let (config, model) = self.model.source.load::<B>(&device)?;
-        let found: Result<_, GenerateError> =
-            generate_beams(&model, &config, self.prompt, &self.options, &device);
-        Ok(found?)
+        let is_wanted = || !self.context.interrupt.requested();
+        match generate_beams(&model, &config, self.prompt, &self.options, &device, is_wanted) {
+            Err(GenerateError::Unwanted) => Err(CliError::Interrupted { hint: None }),
+            found => Ok(found?),
+        }
     }
 }
 

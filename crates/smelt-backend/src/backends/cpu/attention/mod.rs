@@ -6,6 +6,7 @@
 
 mod backward;
 mod dropout;
+mod few;
 mod forward;
 
 use std::ops::Range;
@@ -101,6 +102,10 @@ impl<'a> Scores<'a> {
                 k.product((scores, width), Destination::Replace, scale, q, part);
             }
         }
+        self.cap(scores);
+    }
+
+    fn cap(&self, scores: &mut [f32]) {
         if let Some(cap) = self.options.softcap {
             soft_cap(scores, cap as f32);
         }
@@ -136,8 +141,16 @@ impl Scores<'_> {
 
 vectorized! {
     fn softmax_row(row: &mut [f32]) {
+        const LANES: usize = 16;
         let largest = max(row);
-        let inverse = 1.0 / replace_and_sum(row, |score| exp(score - largest));
+        let weight = |score: f32| exp(score - largest);
+        // What does not fill a register is computed in one all the same: number by number, it would take longer than
+        // the rest of a short row.
+        let (whole, rest) = row.split_at_mut(row.len() / LANES * LANES);
+        let mut last = [f32::NEG_INFINITY; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        let inverse = 1.0 / (replace_and_sum(whole, weight) + replace_and_sum(&mut last, weight));
+        rest.copy_from_slice(&last[..rest.len()]);
         for score in row.iter_mut() {
             *score *= inverse;
         }

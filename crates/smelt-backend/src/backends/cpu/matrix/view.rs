@@ -60,7 +60,7 @@ impl<'a, T: Copy> View<'a, T> {
     }
 
     /// The first element, and the distances from a row, and from a column, to the next.
-    pub(super) fn parts(&self) -> (*const T, [usize; 2]) {
+    pub(in super::super) fn parts(&self) -> (*const T, [usize; 2]) {
         (self.buffer.as_ptr(), [self.row_stride, self.column_stride])
     }
 }

@@ -53,20 +53,30 @@ impl Job for QuantizedRowsAlone {
     type Output = ();
 
     fn run<B: Kernels>(self, device: B::Device) {
-        let shape @ [outer, inner] = [331, 640];
-        for (bits, group_size) in [(2, 32), (3, 64), (4, 64), (6, 32), (8, 128)] {
+        let formats = [(2, 32), (3, 64), (4, 32), (4, 64), (4, 128), (6, 32), (8, 32), (8, 64), (8, 128)];
+        for (bits, group_size) in formats {
             let format = QuantizationFormat::new(bits, group_size).expect("a known format");
-            let bytes =
-                quantize(&numbers(outer * inner, 2), shape, format, DType::BF16).expect("whole groups");
-            let weight = QuantizedWeight::from_bytes(bytes, shape, format, &device).expect("just made");
-            let bias = random::<B, 1>([outer], 3, &device);
-            let linear = |x| to_host(Kernels::quantized_linear(x, weight.clone(), Some(bias.clone())));
-            let x = random::<B, 2>([300, inner], 1, &device);
-            let alone: Vec<f32> = (0..300).flat_map(|row| linear(x.clone().narrow(0, row, 1))).collect();
-            for rows in (1..=17).chain([40, 300]) {
-                let together = linear(x.clone().narrow(0, 0, rows));
-                assert!(together == alone[..rows * outer], "{rows} rows, a weight in {format:?}");
+            for dtype in [DType::F32, DType::F16, DType::BF16] {
+                // Many rows go several ways.
+                let rows = if group_size == 64 { 300 } else { 40 };
+                Self::check::<B>(format, dtype, rows, &device);
             }
+        }
+    }
+}
+
+impl QuantizedRowsAlone {
+    fn check<B: Kernels>(format: QuantizationFormat, dtype: DType, count: usize, device: &B::Device) {
+        let shape @ [outer, inner] = [331, 640];
+        let bytes = quantize(&numbers(outer * inner, 2), shape, format, dtype).expect("whole groups");
+        let weight = QuantizedWeight::from_bytes(bytes, shape, format, device).expect("just made");
+        let bias = random::<B, 1>([outer], 3, device);
+        let linear = |x| to_host(Kernels::quantized_linear(x, weight.clone(), Some(bias.clone())));
+        let x = random::<B, 2>([count, inner], 1, device);
+        let alone: Vec<f32> = (0..count).flat_map(|row| linear(x.clone().narrow(0, row, 1))).collect();
+        for rows in (1..=17).chain([40, count]) {
+            let together = linear(x.clone().narrow(0, 0, rows));
+            assert!(together == alone[..rows * outer], "{rows} rows, a weight in {format:?}, {dtype:?}");
         }
     }
 }

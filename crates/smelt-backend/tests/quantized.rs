@@ -15,6 +15,8 @@ use smelt_backend::kernels::{
     QuantizedWeight,
 };
 use smelt_backend::{Job, Kernels, float_tensor, int_tensor, to_host};
+#[cfg(feature = "cpu")]
+use smelt_backend::{Name, dispatch};
 use smelt_testkit::{Golden, numbers};
 
 use support::{on_each_backend, random};
@@ -349,6 +351,60 @@ fn narrower_instruction_sets_pass_the_same_tests() {
         let names = ["products_are_those_of_the_values", "large_products_are_those_of_the_values"];
         let (passed, output) = tests_with(set, &names);
         assert!(passed && output.contains("2 passed"), "with {set}: {output}");
+    }
+}
+
+/// Says what all bits of products in every format make, for [`every_instruction_set_gives_the_same_bits`].
+#[cfg(feature = "cpu")]
+#[derive(Clone)]
+struct Checksum;
+
+#[cfg(feature = "cpu")]
+impl Job for Checksum {
+    type Output = u64;
+
+    fn run<B: Kernels>(self, device: B::Device) -> u64 {
+        let [out, features] = [75, 384];
+        let mut checksum = 0xcbf2_9ce4_8422_2325;
+        for ((dtype, _), format) in DTYPES.into_iter().flat_map(|dtype| formats().map(move |f| (dtype, f))) {
+            let (weight, _) = weight::<B>([out, features], format, dtype, &device);
+            for rows in [1, 2, 9] {
+                let x = random::<B, 2>([rows, features], 6, &device);
+                for y in to_host(Kernels::quantized_linear(x, weight.clone(), None)) {
+                    checksum = (checksum ^ u64::from(y.to_bits())).wrapping_mul(0x0100_0000_01b3);
+                }
+            }
+        }
+        checksum
+    }
+}
+
+#[cfg(feature = "cpu")]
+#[test]
+fn checksum_of_products() {
+    eprintln!("checksum {:x}", dispatch(Name::Cpu, Checksum));
+}
+
+#[cfg(all(feature = "cpu", target_arch = "x86_64"))]
+#[test]
+fn every_instruction_set_gives_the_same_bits() {
+    // Without FMA, products are rounded before they are added.
+    let sets = ["avx2", "avx512", "avx512bf16", "amx"];
+    let detected = [
+        is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+        is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq"),
+    ];
+    let checksums = sets.map(|set| {
+        let (passed, output) = tests_with(set, &["checksum_of_products", "--nocapture"]);
+        let line = output.lines().find(|line| line.starts_with("checksum ")).map(str::to_owned);
+        line.filter(|_| passed)
+    });
+    for (set, (checksum, detected)) in sets.iter().zip(checksums.iter().zip(detected)) {
+        assert!(checksum.is_some() || !detected, "no checksum with {set}");
+    }
+    let mut found = checksums.iter().flatten();
+    if let Some(first) = found.next() {
+        assert!(found.all(|checksum| checksum == first), "{checksums:?}");
     }
 }
 

@@ -9,21 +9,29 @@
 //! leave an error of 2^-8.
 //!
 //! Values of groups whose scales are in 16 bits are rounded to 16 bits (see [`GroupScale`]), and no longer a scale
-//! times a sum of codes: they are expanded some rows at a time (`expand`), and multiplied in f32 (`dots`).
+//! times a sum of codes: each is computed or looked up (`values`), and multiplied in f32 in 16 lanes (`dots`).
 //!
 //! [`GroupScale`]: crate::kernels::quantized::GroupScale
 
 mod digits;
 mod dots;
 mod expand;
+#[cfg(target_arch = "x86_64")]
+mod fp16;
+#[cfg(target_arch = "x86_64")]
+mod in_place;
 mod kernel;
 mod lanes;
 mod leaves;
 mod panel;
 mod scales;
+mod sixteen;
 mod unpack;
+mod values;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(target_arch = "x86_64")]
+mod x86_sixteen;
 
 use burn::tensor::{DType, Int, Tensor};
 use burn_flex::{Flex, FlexTensor};

@@ -1,23 +1,31 @@
-//! Products with packed weights whose values are rounded to 16 bits, in f32: some outputs are expanded into the first
-//! cache, and multiplied with all rows there.
+//! Products with packed weights whose values are rounded to 16 bits, in f32: of one row, values exist in registers only;
+//! for more, some outputs are expanded into the first cache, and multiplied with all rows there.
 //!
-//! Every number of the result is one sum in each lane along the row, whatever the number of rows and outputs.
+//! Every number of the result is one sum in each of 16 lanes along the row, whatever the number of rows and outputs, and
+//! whatever the instruction set.
 
 #![allow(unsafe_code, reason = "pieces of one matrix are written by several threads, in registers")]
 
 use std::cell::RefCell;
 
-use super::expand::{self, AHEAD, Groups, PAIRED, Row, Scratch, TOGETHER};
-use super::lanes::Lanes;
+use super::expand::{self, Scratch};
 use super::leaves;
 use super::panel::{Output, Packed, piece_outputs};
 use super::scales::Scale;
+use super::sixteen::{LANES, Sixteen, added};
 use super::unpack::Rows;
+use super::values::{Groups, PackedOrder, UNIT, Values};
 use crate::backends::cpu::matrix::View;
 use crate::backends::cpu::team;
 
 /// Outputs that are expanded at a time.
 const OUTPUTS: usize = 8;
+/// Outputs whose groups are prepared together, where rows are multiplied where they lie.
+const PREPARED: usize = 32;
+/// Outputs of which that multiplies so many side by side: a machine would wait for the sum of one.
+const TOGETHER: usize = 4;
+/// How far behind the codes in use others are fetched, in bytes: rows lie behind each other.
+const AHEAD: usize = 8 << 10;
 
 thread_local! {
     static ORDERED: RefCell<Vec<f32>> = RefCell::default();
@@ -34,22 +42,25 @@ pub(super) fn product<R: Scale, T: Scale>(y: &mut [f32], x: View<'_>, weight: Pa
     assert_eq!(x.columns, inner, "{} features of x, and those of the weight", x.columns);
     assert_eq!(y.len(), x.rows * outer, "{} rows of {outer} outputs", x.rows);
     let output = Output { to: y.as_mut_ptr(), row_stride: outer };
+    let order = if weight.format().bits() == 4 { PackedOrder::Pairs } else { PackedOrder::Bytes };
     ORDERED.with_borrow_mut(|ordered| {
         ordered.resize(x.rows * inner, 0.0);
         let rows = ordered.chunks_exact_mut(inner).enumerate();
-        rows.for_each(|(row, to)| order(x.row(row), weight.format().bits() == 4, to));
+        rows.for_each(|(row, to)| write_ordered(x.row(row), order, to));
         let (ordered, output) = (&*ordered, &output);
         let piece = piece_outputs(&weight, OUTPUTS);
         team::each(outer.div_ceil(piece), &|index| {
             let outputs = index * piece..outer.min((index + 1) * piece);
             SCRATCH.with_borrow_mut(|(expanded, scratch)| {
                 if x.rows == 1 {
-                    for first in outputs.clone().step_by(TOGETHER) {
-                        let count = TOGETHER.min(outputs.end - first);
-                        let sums = expand::products::<R, T>(weight, first, count, ordered, scratch);
-                        for (row, sum) in sums.iter().enumerate().take(count) {
-                            // SAFETY: the output is in the buffer, and of no other piece.
-                            unsafe { *output.at(0, first + row).to += sum };
+                    for first in outputs.clone().step_by(PREPARED) {
+                        let count = PREPARED.min(outputs.end - first);
+                        let rows = expand::prepared::<R, T>(weight, first, count, order, scratch);
+                        // SAFETY: the rows were prepared for `R`, and `ordered` is as long; outputs are in the buffer,
+                        // and of no other piece.
+                        unsafe {
+                            let to = output.at(0, first).to;
+                            leaves::products::<R>(order, rows.codes, rows.groups, ordered.as_ptr(), to);
                         }
                     }
                     return;
@@ -57,9 +68,7 @@ pub(super) fn product<R: Scale, T: Scale>(y: &mut [f32], x: View<'_>, weight: Pa
                 expanded.resize(OUTPUTS * inner, 0.0);
                 for first in outputs.clone().step_by(OUTPUTS) {
                     let count = OUTPUTS.min(outputs.end - first);
-                    for (output, to) in expanded.chunks_exact_mut(inner).enumerate().take(count) {
-                        expand::row::<R, T>(weight, first + output, Row::AsPacked, to, scratch);
-                    }
+                    expand::write::<R, T>(weight, first, order, &mut expanded[..count * inner], scratch);
                     // SAFETY: the assertions above hold all numbers within their buffers; outputs of pieces do not
                     // overlap.
                     unsafe {
@@ -73,17 +82,84 @@ pub(super) fn product<R: Scale, T: Scale>(y: &mut [f32], x: View<'_>, weight: Pa
     });
 }
 
-/// Numbers in the order in which codes are expanded as they are packed.
-fn order(x: &[f32], paired: bool, to: &mut [f32]) {
-    if !paired {
+/// Numbers in the order in which values come from codes.
+fn write_ordered(x: &[f32], order: PackedOrder, to: &mut [f32]) {
+    if order == PackedOrder::Bytes {
         return to.copy_from_slice(x);
     }
-    for (x, to) in x.chunks_exact(PAIRED).zip(to.chunks_exact_mut(PAIRED)) {
-        let (low, high) = to.split_at_mut(PAIRED / 2);
-        for (pair, (low, high)) in x.as_chunks::<2>().0.iter().zip(low.iter_mut().zip(high)) {
-            (*low, *high) = (pair[0], pair[1]);
+    for (x, to) in x.as_chunks::<UNIT>().0.iter().zip(to.as_chunks_mut::<UNIT>().0) {
+        *to = std::array::from_fn(|at| x[order.source(at)]);
+    }
+}
+
+/// Adds the products of all rows of codes with one of `x` to `to`: what [`dots`] makes of their values.
+///
+/// # Safety
+/// As [`Values`] says; there are as many codes, groups, numbers and sums.
+#[inline(always)]
+pub(super) unsafe fn products<D: Values>(codes: Rows<u8>, groups: Groups, x: *const f32, to: *mut f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let kept = D::kept();
+        for first in (0..codes.count).step_by(TOGETHER) {
+            let count = TOGETHER.min(codes.count - first);
+            let codes = Rows { from: codes.from.add(first * codes.stride), count, ..codes };
+            let groups = Groups { constants: groups.constants.add(first * groups.count), ..groups };
+            let totals = few_products::<D>(kept, codes, groups, x);
+            for (row, total) in totals.iter().enumerate().take(count) {
+                *to.add(first + row) += sum(*total);
+            }
         }
     }
+}
+
+/// The products of up to [`TOGETHER`] rows, before their lanes are added.
+///
+/// # Safety
+/// As [`products`].
+#[inline(always)]
+unsafe fn few_products<D: Values>(
+    kept: D::Kept,
+    codes: Rows<u8>,
+    groups: Groups,
+    x: *const f32,
+) -> [D::Register; TOGETHER] {
+    const LINE: usize = 64;
+    // SAFETY: the caller's promise; groups are whole units.
+    unsafe {
+        let starts = codes.starts::<TOGETHER>();
+        let mut totals = [D::Register::zero(); TOGETHER];
+        let units = groups.size / UNIT;
+        for index in 0..groups.count {
+            let mut group = [D::group(groups.constants.add(index), groups.stride); TOGETHER];
+            for (row, group) in group.iter_mut().enumerate().skip(1) {
+                let at = row.min(codes.count - 1) * groups.count + index;
+                *group = D::group(groups.constants.add(at), groups.stride);
+            }
+            for unit in index * units..(index + 1) * units {
+                let lines = D::BYTES * TOGETHER / LINE;
+                for line in unit * lines..(unit + 1) * lines {
+                    D::Register::prefetch(codes.from.wrapping_add(AHEAD + line * LINE));
+                }
+                let x = x.add(unit * UNIT);
+                let x = [D::Register::load(x), D::Register::load(x.add(LANES))];
+                for (row, total) in totals.iter_mut().enumerate() {
+                    let [first, second] = D::of(kept, group[row], starts[row].add(unit * D::BYTES));
+                    *total = total.mul_add(x[0], first).mul_add(x[1], second);
+                }
+            }
+        }
+        totals
+    }
+}
+
+/// The sum of all lanes.
+#[inline(always)]
+unsafe fn sum<V: Sixteen>(total: V) -> f32 {
+    let mut lanes = [0f32; LANES];
+    // SAFETY: the caller has the instruction set.
+    unsafe { total.store(lanes.as_mut_ptr()) };
+    added(lanes)
 }
 
 /// Rows of numbers that lie behind each other.
@@ -96,31 +172,29 @@ pub(super) struct Operand {
 /// Adds the products of all rows of `w` and all of `x`, of `inner` numbers each, to `to`.
 ///
 /// # Safety
-/// As [`Lanes`] says; there are as many numbers, and `inner` is a multiple of 32.
+/// As [`Sixteen`] says; there are as many numbers, and `inner` is a multiple of 16.
 #[inline(always)]
-pub(super) unsafe fn dots<V: Lanes<LANES>, const LANES: usize>(
-    w: Operand,
-    x: Operand,
-    inner: usize,
-    to: Output,
-) {
+pub(super) unsafe fn dots<V: Sixteen>(w: Operand, x: Operand, inner: usize, to: Output) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut row = 0;
         while row < x.count {
             // As many sums as there are registers for.
-            let rows = if LANES == 16 && x.count - row >= 4 { 4 } else { 2.min(x.count - row) };
+            let left = x.count - row;
+            let rows = if V::REGISTERS == 1 && left >= 4 { 4 } else { left.min(2) };
             let mut output = 0;
             while output < w.count {
                 let from = [w.from.add(output * inner), x.from.add(row * inner)];
                 let (to, left) = (to.at(row, output), w.count - output);
                 output += match (rows, left) {
-                    (1, 4..) => tile::<V, LANES, 4, 1>(from, inner, to),
-                    (1, _) => tile::<V, LANES, 1, 1>(from, inner, to),
-                    (2, 4..) => tile::<V, LANES, 4, 2>(from, inner, to),
-                    (2, _) => tile::<V, LANES, 1, 2>(from, inner, to),
-                    (_, 4..) => tile::<V, LANES, 4, 4>(from, inner, to),
-                    (_, _) => tile::<V, LANES, 1, 4>(from, inner, to),
+                    (1, 4..) if V::REGISTERS == 1 => tile::<V, 4, 1>(from, inner, to),
+                    (1, 2..) => tile::<V, 2, 1>(from, inner, to),
+                    (1, _) => tile::<V, 1, 1>(from, inner, to),
+                    (2, 4..) if V::REGISTERS == 1 => tile::<V, 4, 2>(from, inner, to),
+                    (2, 2..) => tile::<V, 2, 2>(from, inner, to),
+                    (2, _) => tile::<V, 1, 2>(from, inner, to),
+                    (_, 4..) => tile::<V, 4, 4>(from, inner, to),
+                    (_, _) => tile::<V, 1, 4>(from, inner, to),
                 };
             }
             row += rows;
@@ -130,7 +204,7 @@ pub(super) unsafe fn dots<V: Lanes<LANES>, const LANES: usize>(
 
 /// The products of `O` rows of `w` and `R` of `x`; returns `O`.
 #[inline(always)]
-unsafe fn tile<V: Lanes<LANES>, const LANES: usize, const O: usize, const R: usize>(
+unsafe fn tile<V: Sixteen, const O: usize, const R: usize>(
     [w, x]: [*const f32; 2],
     inner: usize,
     to: Output,
@@ -151,115 +225,10 @@ unsafe fn tile<V: Lanes<LANES>, const LANES: usize, const O: usize, const R: usi
             }
         }
         for (row, sums) in sums.iter().enumerate() {
-            for (output, sum) in sums.iter().enumerate() {
-                *to.at(row, output).to += added::<V, LANES>(*sum);
+            for (output, total) in sums.iter().enumerate() {
+                *to.at(row, output).to += sum(*total);
             }
         }
         O
-    }
-}
-
-/// The sum of all lanes, by halves.
-#[inline(always)]
-unsafe fn added<V: Lanes<LANES>, const LANES: usize>(sum: V) -> f32 {
-    let mut lanes = [0f32; LANES];
-    // SAFETY: the promise of `dots`.
-    unsafe { sum.store(lanes.as_mut_ptr()) };
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
-}
-
-/// The products of [`TOGETHER`] rows of codes with one of `x`: what [`dots`] makes of their values, which exist in
-/// registers only. Values are rounded to `R`.
-///
-/// # Safety
-/// As [`Lanes`] says; there are as many codes, scales, biases and numbers, and room for the sums.
-#[inline(always)]
-pub(super) unsafe fn products<V: Lanes<LANES>, const LANES: usize, R: Scale>(
-    codes: Rows<u8>,
-    groups: Groups,
-    x: *const f32,
-    sums: *mut f32,
-) {
-    // SAFETY: the caller's promise; groups are several registers.
-    unsafe {
-        let starts = codes.starts::<TOGETHER>();
-        let mut totals = [V::zero(); TOGETHER];
-        for group in 0..groups.count {
-            let mut scales = [[V::zero(); 2]; TOGETHER];
-            for (row, scale) in scales.iter_mut().enumerate() {
-                let at = row.min(codes.count - 1) * groups.stride + group;
-                *scale = [V::splat(groups.scales.add(at)), V::splat(groups.biases.add(at))];
-                V::prefetch(starts[row].wrapping_add(group * groups.size + AHEAD));
-            }
-            for at in (group * groups.size..(group + 1) * groups.size).step_by(LANES) {
-                let x = V::load(x.add(at));
-                for (row, total) in totals.iter_mut().enumerate() {
-                    let [scale, bias] = scales[row];
-                    let codes = V::load_bytes(starts[row].add(at));
-                    *total = total.mul_add(x, expand::value::<V, LANES, R>(codes, scale, bias));
-                }
-            }
-        }
-        for (row, total) in totals.iter().enumerate() {
-            *sums.add(row) = added::<V, LANES>(*total);
-        }
-    }
-}
-
-/// As [`products`] for two codes in a byte, whose values are looked up; `x` is in the order of [`Row::AsPacked`].
-///
-/// # Safety
-/// As there.
-#[inline(always)]
-pub(super) unsafe fn products_of_pairs<V: Lanes<LANES>, const LANES: usize, R: Scale>(
-    codes: Rows<u8>,
-    groups: Groups,
-    x: *const f32,
-    sums: *mut f32,
-) {
-    // SAFETY: the caller's promise; groups are several times [`PAIRED`].
-    unsafe {
-        let starts = codes.starts::<TOGETHER>();
-        let mut totals = [V::zero(); TOGETHER];
-        for group in 0..groups.count {
-            let table = |row: usize| {
-                let at = row.min(codes.count - 1) * groups.stride + group;
-                (groups.scales.add(at), groups.biases.add(at))
-            };
-            let first_table = table(0);
-            let mut tables = [expand::table::<V, LANES, R>(first_table.0, first_table.1); TOGETHER];
-            for (row, to) in tables.iter_mut().enumerate().skip(1) {
-                let (scale, bias) = table(row);
-                *to = expand::table::<V, LANES, R>(scale, bias);
-            }
-            for start in starts {
-                V::prefetch(start.wrapping_add(group * groups.size / 2 + AHEAD));
-            }
-            for first in (group * groups.size..(group + 1) * groups.size).step_by(PAIRED) {
-                for (row, total) in totals.iter_mut().enumerate() {
-                    let mut high = [V::zero(); PAIRED / 2];
-                    for (part, high) in high.iter_mut().enumerate().take(PAIRED / 2 / LANES) {
-                        let at = part * LANES;
-                        let [low, upper] = V::look_up(tables[row], starts[row].add(first / 2 + at));
-                        *total = total.mul_add(V::load(x.add(first + at)), low);
-                        *high = upper;
-                    }
-                    for (part, high) in high.iter().enumerate().take(PAIRED / 2 / LANES) {
-                        let x = V::load(x.add(first + PAIRED / 2 + part * LANES));
-                        *total = total.mul_add(x, *high);
-                    }
-                }
-            }
-        }
-        for (row, total) in totals.iter().enumerate() {
-            *sums.add(row) = added::<V, LANES>(*total);
-        }
     }
 }

@@ -21,22 +21,6 @@ pub(super) trait Lanes<const LANES: usize>: Vector<LANES> {
     unsafe fn load_words(from: *const u32, count: usize) -> Self;
     /// Field `SHIFT` bits up in every byte, of the width that `mask` has.
     unsafe fn field<const SHIFT: u32>(self, mask: u8) -> Self;
-    /// The first `count` numbers at `from` in f16, and zeros.
-    unsafe fn load_f16(from: *const u16, count: usize) -> Self;
-    /// As [`Lanes::load_f16`] for bf16.
-    unsafe fn load_bf16(from: *const u16, count: usize) -> Self;
-
-    /// A table of 16 numbers.
-    type Table: Copy;
-    unsafe fn table(from: *const f32) -> Self::Table;
-    /// What the table has for the low, and for the high halves of the `LANES` bytes at `from`.
-    unsafe fn look_up(table: Self::Table, from: *const u8) -> [Self; 2];
-    /// The `LANES` bytes at `from` as numbers.
-    unsafe fn load_bytes(from: *const u8) -> Self;
-    /// Rounded to the nearest number in f16.
-    unsafe fn in_f16(self) -> Self;
-    /// Rounded to the nearest number in bf16.
-    unsafe fn in_bf16(self) -> Self;
 
     unsafe fn no_sums() -> Self::Sums;
     unsafe fn add_sums(a: Self::Sums, b: Self::Sums) -> Self::Sums;
@@ -54,22 +38,7 @@ pub(super) trait Lanes<const LANES: usize>: Vector<LANES> {
 
 impl Lanes<4> for Portable {
     type Sums = [i32; 4];
-    type Table = [f32; 16];
     const DIVIDES_BYTES: bool = false;
-
-    #[inline(always)]
-    unsafe fn table(from: *const f32) -> [f32; 16] {
-        // SAFETY: the caller's promise.
-        unsafe { from.cast::<[f32; 16]>().read_unaligned() }
-    }
-
-    #[inline(always)]
-    unsafe fn look_up(table: [f32; 16], from: *const u8) -> [Self; 2] {
-        // SAFETY: the caller's promise.
-        let bytes: [u8; 4] = unsafe { from.cast::<[u8; 4]>().read_unaligned() };
-        let values = |shift: u32| Self(bytes.map(|byte| table[usize::from(byte >> shift & 15)]));
-        [values(0), values(4)]
-    }
 
     #[inline(always)]
     unsafe fn load_words(from: *const u32, count: usize) -> Self {
@@ -84,40 +53,6 @@ impl Lanes<4> for Portable {
     unsafe fn field<const SHIFT: u32>(self, mask: u8) -> Self {
         let mask = u32::from_ne_bytes([mask; 4]);
         Self(self.0.map(|word| f32::from_bits(word.to_bits() >> SHIFT & mask)))
-    }
-
-    #[inline(always)]
-    unsafe fn load_f16(from: *const u16, count: usize) -> Self {
-        // SAFETY: the caller's promise.
-        Self(std::array::from_fn(|lane| match lane < count {
-            true => half::f16::from_bits(unsafe { from.add(lane).read_unaligned() }).to_f32(),
-            false => 0.0,
-        }))
-    }
-
-    #[inline(always)]
-    unsafe fn load_bf16(from: *const u16, count: usize) -> Self {
-        // SAFETY: the caller's promise.
-        Self(std::array::from_fn(|lane| match lane < count {
-            true => half::bf16::from_bits(unsafe { from.add(lane).read_unaligned() }).to_f32(),
-            false => 0.0,
-        }))
-    }
-
-    #[inline(always)]
-    unsafe fn load_bytes(from: *const u8) -> Self {
-        // SAFETY: the caller's promise.
-        Self(std::array::from_fn(|lane| f32::from(unsafe { *from.add(lane) })))
-    }
-
-    #[inline(always)]
-    unsafe fn in_f16(self) -> Self {
-        Self(self.0.map(|x| half::f16::from_f32(x).to_f32()))
-    }
-
-    #[inline(always)]
-    unsafe fn in_bf16(self) -> Self {
-        Self(self.0.map(|x| half::bf16::from_f32(x).to_f32()))
     }
 
     #[inline(always)]

@@ -8,11 +8,12 @@ use std::arch::x86_64::{__m256, __m512};
 use std::sync::OnceLock;
 
 use super::dots::{self, Operand};
-use super::expand::{self, Groups};
 use super::kernel::{self, Codes, Numbers, Panel, Totals};
 use super::panel::Output;
 use super::scales::{self, Scale};
+use super::sixteen::{LANES, Sixteen};
 use super::unpack::{self, Rows};
+use super::values::{self, Computed, Groups, LookedUp, PackedOrder};
 use crate::backends::cpu::matrix::Portable;
 use crate::backends::cpu::simd::{Level, level};
 
@@ -46,45 +47,45 @@ pub(super) fn lanes() -> usize {
 
 /// Defines a function that calls `$body::<V, LANES, ..>` at the machine's instruction set.
 macro_rules! at_level {
-    ($(#[$meta:meta])* fn $name:ident $(<$scale:ident>)? ($($arg:ident: $ty:ty),* $(,)?) = $body:path) => {
+    ($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:path) => {
         $(#[$meta])*
-        pub(super) unsafe fn $name $(<$scale: Scale>)? ($($arg: $ty),*) {
+        pub(super) unsafe fn $name($($arg: $ty),*) {
             use $body as body;
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-            unsafe fn avx512 $(<$scale: Scale>)? ($($arg: $ty),*) {
+            unsafe fn avx512($($arg: $ty),*) {
                 // SAFETY: the caller's promise, and the instruction set is on.
-                unsafe { body::<__m512, 16 $(, $scale)?>($($arg),*) }
+                unsafe { body::<__m512, 16>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
-            unsafe fn avx2 $(<$scale: Scale>)? ($($arg: $ty),*) {
+            unsafe fn avx2($($arg: $ty),*) {
                 // SAFETY: the caller's promise, and the instruction set is on.
-                unsafe { body::<__m256, 8 $(, $scale)?>($($arg),*) }
+                unsafe { body::<__m256, 8>($($arg),*) }
             }
             match quantized_level() {
                 // SAFETY: `quantized_level` detected the instruction set; the rest is the caller's promise.
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx512 => unsafe { avx512 $(::<$scale>)? ($($arg),*) },
+                Level::Avx512 => unsafe { avx512($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx2 => unsafe { avx2 $(::<$scale>)? ($($arg),*) },
+                Level::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: the caller's promise; these need no instruction set.
                 #[cfg(target_arch = "aarch64")]
-                Level::Neon => unsafe { body::<Portable, 4 $(, $scale)?>($($arg),*) },
+                Level::Neon => unsafe { body::<Portable, 4>($($arg),*) },
                 // SAFETY: as above.
-                Level::Baseline => unsafe { body::<Portable, 4 $(, $scale)?>($($arg),*) },
+                Level::Baseline => unsafe { body::<Portable, 4>($($arg),*) },
             }
         }
     };
 }
 
 at_level! {
-    /// As [`scales::turn`].
+    /// As [`unpack::turn`].
     ///
     /// # Safety
     /// As there.
-    fn turn<T>(rows: Rows<T>, groups: usize, to: *mut f32) = scales::turn
+    fn turn(rows: Rows<f32>, groups: usize, to: *mut f32) = unpack::turn
 }
 
 at_level! {
@@ -111,23 +112,119 @@ at_level! {
     fn add_panel(panel: Panel, codes: Codes, x: Numbers, totals: Totals, room: *mut f32) = kernel::add_panel
 }
 
-at_level! {
-    /// As [`expand::affine`].
-    ///
-    /// # Safety
-    /// As there.
-    fn affine<R>(codes: *const u8, groups: Groups, to: *mut f32) = expand::affine
+/// Whether one row is multiplied with codes where they lie.
+pub(super) fn multiplies_in_place() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return quantized_level() == Level::Avx512;
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
-at_level! {
-    /// As [`expand::affine_of_pairs`].
-    ///
-    /// # Safety
-    /// As there.
-    fn affine_of_pairs<R>(codes: *const u8, groups: Groups, to: *mut f32) = expand::affine_of_pairs
+/// As [`super::in_place::add`].
+///
+/// # Safety
+/// As there; [`multiplies_in_place`].
+pub(super) unsafe fn add_in_place(panel: Panel, codes: Codes, x: Numbers, totals: Totals) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the caller's promise.
+    unsafe {
+        super::in_place::add(panel, codes, x, totals);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    unreachable!("codes of {} words in place: {:p}, {}, {:p}", panel.words, codes.words, x.rows, totals.from);
 }
 
-at_level! {
+/// Whether values are computed in f16, 32 at a time: processors with AVX512-FP16 have AVX512-BF16, which
+/// `SMELT_CPU=avx512` is without.
+#[cfg(target_arch = "x86_64")]
+fn has_fp16() -> bool {
+    static FP16: OnceLock<bool> = OnceLock::new();
+    *FP16.get_or_init(|| {
+        let detected = is_x86_feature_detected!("avx512fp16") && is_x86_feature_detected!("avx512vbmi");
+        crate::backends::cpu::simd::bf16_unit().is_some() && detected
+    })
+}
+
+/// Defines a function that calls `$body::<V>` with the sixteen numbers of the machine's instruction set.
+macro_rules! of_sixteen {
+    ($(#[$meta:meta])* fn $name:ident $(<$scale:ident>)? ($($arg:ident: $ty:ty),* $(,)?) = $body:path) => {
+        $(#[$meta])*
+        pub(super) unsafe fn $name $(<$scale: Scale>)? ($($arg: $ty),*) {
+            use $body as body;
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+            unsafe fn avx512 $(<$scale: Scale>)? ($($arg: $ty),*) {
+                // SAFETY: the caller's promise, and the instruction set is on.
+                unsafe { body::<__m512 $(, $scale)?>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c")]
+            unsafe fn avx2 $(<$scale: Scale>)? ($($arg: $ty),*) {
+                // SAFETY: the caller's promise, and the instruction set is on.
+                unsafe { body::<[__m256; 2] $(, $scale)?>($($arg),*) }
+            }
+            match level() {
+                // SAFETY: `level` detected the instruction set; the rest is the caller's promise.
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx512 => unsafe { avx512 $(::<$scale>)? ($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx2 => unsafe { avx2 $(::<$scale>)? ($($arg),*) },
+                // SAFETY: the caller's promise; this one needs no instruction set.
+                _ => unsafe { body::<[f32; LANES] $(, $scale)?>($($arg),*) },
+            }
+        }
+    };
+}
+
+/// Defines a function that calls `$body::<D>` with the fastest way to values that are rounded to `R`.
+macro_rules! of_values {
+    ($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:path) => {
+        $(#[$meta])*
+        pub(super) unsafe fn $name<R: Scale>(order: PackedOrder, $($arg: $ty),*) {
+            use $body as body;
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512fp16")]
+            unsafe fn fp16<R: Scale>(order: PackedOrder, $($arg: $ty),*) {
+                match order {
+                    // SAFETY: the caller's promise, and the instruction set is on.
+                    PackedOrder::Bytes => unsafe { body::<R::Bytes>($($arg),*) },
+                    // SAFETY: as above.
+                    PackedOrder::Pairs => unsafe { body::<R::Pairs>($($arg),*) },
+                }
+            }
+            #[inline(always)]
+            unsafe fn plain<V: Sixteen, R: Scale>(order: PackedOrder, $($arg: $ty),*) {
+                match order {
+                    // SAFETY: the caller's promise.
+                    PackedOrder::Bytes => unsafe { body::<Computed<V, R>>($($arg),*) },
+                    // SAFETY: as above.
+                    PackedOrder::Pairs => unsafe { body::<LookedUp<V, R>>($($arg),*) },
+                }
+            }
+            of_sixteen! {
+                fn widest<R>(order: PackedOrder, $($arg: $ty),*) = plain
+            }
+            #[cfg(target_arch = "x86_64")]
+            if has_fp16() {
+                // SAFETY: the instruction set is there; the rest is the caller's promise.
+                return unsafe { fp16::<R>(order, $($arg),*) };
+            }
+            // SAFETY: the caller's promise.
+            unsafe { widest::<R>(order, $($arg),*) }
+        }
+    };
+}
+
+of_sixteen! {
+    /// Writes `count` numbers in f32, and zeros up to a multiple of 16.
+    ///
+    /// # Safety
+    /// There are as many, and as much room.
+    fn widen<T>(from: *const T, count: usize, to: *mut f32) = scales::widen
+}
+
+of_sixteen! {
     /// As [`dots::dots`].
     ///
     /// # Safety
@@ -135,26 +232,26 @@ at_level! {
     fn dots(w: Operand, x: Operand, inner: usize, to: Output) = dots::dots
 }
 
-at_level! {
-    /// As [`scales::widen`].
+of_values! {
+    /// As [`values::prepare`].
     ///
     /// # Safety
     /// As there.
-    fn widen<T>(from: *const T, count: usize, to: *mut f32) = scales::widen
+    fn prepare(constants: *mut f32, stride: usize) = values::prepare
 }
 
-at_level! {
+of_values! {
+    /// As [`values::write`].
+    ///
+    /// # Safety
+    /// As there.
+    fn write(codes: Rows<u8>, groups: Groups, to: *mut f32) = values::write
+}
+
+of_values! {
     /// As [`dots::products`].
     ///
     /// # Safety
     /// As there.
-    fn products<R>(codes: Rows<u8>, groups: Groups, x: *const f32, sums: *mut f32) = dots::products
-}
-
-at_level! {
-    /// As [`dots::products_of_pairs`].
-    ///
-    /// # Safety
-    /// As there.
-    fn products_of_pairs<R>(codes: Rows<u8>, groups: Groups, x: *const f32, sums: *mut f32) = dots::products_of_pairs
+    fn products(codes: Rows<u8>, groups: Groups, x: *const f32, sums: *mut f32) = dots::products
 }

@@ -1,14 +1,15 @@
 //! A product divided into panels of outputs, and among threads.
 //!
 //! A panel has as many outputs as a register has lanes. Where rows are few, its codes are multiplied as soon as they
-//! are unpacked; otherwise they are unpacked once for all rows.
+//! are unpacked; otherwise they are unpacked once for all rows. One row is multiplied with codes where they lie, if the
+//! machine can (`in_place`).
 
 #![allow(unsafe_code, reason = "pieces of one matrix are written by several threads")]
 
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::digits::{Digits, TILE_ROWS, Tile, UNIT};
+use super::digits::{Digits, Order, TILE_ROWS, Tile, UNIT};
 use super::kernel::{Codes, Numbers, Panel, SPAN_NUMBERS, Totals};
 use super::leaves::{self, MAX_LANES};
 use super::scales::Scale;
@@ -71,9 +72,9 @@ impl<'a, T: Scale> Packed<'a, T> {
         self.format
     }
 
-    /// Packed codes, scales and biases of a row.
-    pub fn row(&self, row: usize) -> (&'a [u8], &'a [T], &'a [T]) {
-        let part = |length: usize| row * length..(row + 1) * length;
+    /// Packed codes, scales and biases of `count` rows from `first` on.
+    pub fn rows(&self, first: usize, count: usize) -> (&'a [u8], &'a [T], &'a [T]) {
+        let part = |length: usize| first * length..(first + count) * length;
         let groups = part(self.groups());
         let words = &self.words[part(self.row_words())];
         (bytemuck::cast_slice(words), &self.scales[groups.clone()], &self.biases[groups])
@@ -157,13 +158,16 @@ unsafe impl Sync for Output {}
 ///
 /// # Panics
 /// If the shapes do not fit each other.
-pub(super) fn product<T: Scale>(y: &mut [f32], x: View<'_>, weight: Packed<'_, T>) {
+pub(super) fn product(y: &mut [f32], x: View<'_>, weight: Packed<'_, f32>) {
     assert_eq!(x.columns, weight.inner, "{} features of x, and those of the weight", x.columns);
     assert_eq!(y.len(), x.rows * weight.outer, "{} rows of {} outputs", x.rows, weight.outer);
     let lanes = leaves::lanes();
     let output = Output { to: y.as_mut_ptr(), row_stride: weight.outer };
+    // More rows take no more time if codes are turned.
+    let in_place = x.rows == 1 && matches!(weight.format.bits(), 4 | 8) && leaves::multiplies_in_place();
     DIGITS.with_borrow_mut(|digits| {
-        digits.write(x, weight.format.group_size(), weight.fields());
+        let order = Order { fields: weight.fields(), in_registers: in_place };
+        digits.write(x, weight.format.group_size(), order);
         let (digits, output) = (&*digits, &output);
         let piece = match digits.tiles() {
             0 | 1 => piece_outputs(&weight, lanes),
@@ -178,7 +182,12 @@ pub(super) fn product<T: Scale>(y: &mut [f32], x: View<'_>, weight: Packed<'_, T
             SCRATCH.with_borrow_mut(|scratch| {
                 // SAFETY: `Packed::new` and the assertions above hold all that is read or written within its buffer;
                 // pieces of the output do not overlap.
-                unsafe { piece_of(weight, digits, tiles, outputs, *output, scratch) }
+                unsafe {
+                    match in_place {
+                        true => piece_in_place(weight, digits, outputs, *output, scratch),
+                        false => piece_of(weight, digits, tiles, outputs, *output, scratch),
+                    }
+                }
             });
         });
     });
@@ -194,8 +203,8 @@ pub(super) fn piece_outputs<T: Scale>(weight: &Packed<'_, T>, unit: usize) -> us
 ///
 /// # Safety
 /// The outputs are in the buffer, and nobody else has them.
-unsafe fn piece_of<T: Scale>(
-    weight: Packed<'_, T>,
+unsafe fn piece_of(
+    weight: Packed<'_, f32>,
     digits: &Digits,
     tiles: Range<usize>,
     outputs: Range<usize>,
@@ -226,8 +235,32 @@ unsafe fn piece_of<T: Scale>(
     }
 }
 
+/// The row of some outputs whose codes are multiplied where they lie.
+///
+/// # Safety
+/// The outputs are in the buffer, and nobody else has them; [`leaves::multiplies_in_place`].
+unsafe fn piece_in_place(
+    weight: Packed<'_, f32>,
+    digits: &Digits,
+    outputs: Range<usize>,
+    output: Output,
+    scratch: &mut Scratch,
+) {
+    let lanes = leaves::lanes();
+    let x = numbers(digits.tile(0));
+    for first in outputs.clone().step_by(lanes) {
+        let count = lanes.min(outputs.end - first);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let panel = panel(weight, first, count, &mut scratch.bytes);
+            let codes = codes(weight, first, count, scratch);
+            with_totals(output.at(0, first), x.rows, count, |to| leaves::add_in_place(panel, codes, x, to));
+        }
+    }
+}
+
 /// The packed codes of `count` outputs from `first` on; those that run on from byte to byte get one of their own.
-fn panel<T: Scale>(weight: Packed<'_, T>, first: usize, count: usize, bytes: &mut Vec<u32>) -> Panel {
+fn panel(weight: Packed<'_, f32>, first: usize, count: usize, bytes: &mut Vec<u32>) -> Panel {
     let stride = weight.row_words();
     let from = weight.words[first * stride..].as_ptr();
     if weight.fields() > 1 || weight.format.bits() == 8 {
@@ -240,7 +273,7 @@ fn panel<T: Scale>(weight: Packed<'_, T>, first: usize, count: usize, bytes: &mu
     bytes.resize(count * words, 0);
     let rows: &mut [u8] = bytemuck::cast_slice_mut(bytes);
     for (row, codes) in rows.chunks_exact_mut(weight.inner).enumerate() {
-        unpack(weight.row(first + row).0, weight.format, codes);
+        unpack(weight.rows(first + row, 1).0, weight.format, codes);
     }
     let rows = Rows { from: bytes.as_ptr(), stride: words, count };
     Panel { rows, words, fields: 1, ahead: rows.from }
@@ -250,9 +283,9 @@ fn panel<T: Scale>(weight: Packed<'_, T>, first: usize, count: usize, bytes: &mu
 ///
 /// # Safety
 /// The outputs are there.
-unsafe fn codes<T: Scale>(weight: Packed<'_, T>, first: usize, count: usize, scratch: &mut Scratch) -> Codes {
+unsafe fn codes(weight: Packed<'_, f32>, first: usize, count: usize, scratch: &mut Scratch) -> Codes {
     let groups = weight.groups();
-    let turned = |from: &[T], to: &mut Vec<Line>| {
+    let turned = |from: &[f32], to: &mut Vec<Line>| {
         let to = room(to, groups * leaves::lanes());
         let rows = Rows { from: from[first * groups..].as_ptr(), stride: groups, count };
         // SAFETY: the caller's promise.

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code, reason = "registers, and memory given by pointers")]
 
+use super::digits::UNIT;
 use super::lanes::Lanes;
 
 /// Rows of a matrix, `stride` apart; those from `count` on stand for the last.
@@ -30,7 +31,7 @@ impl<T> Rows<T> {
 }
 
 /// Writes the codes of `words` words of `LANES` rows as `[four codes][lane]`, a byte each, where every byte of a word
-/// has `fields` codes. Four codes are those of one field of a word.
+/// has `fields` codes. Four codes are those of one field of a word; of 32 codes, those of the lowest field are first.
 ///
 /// Meanwhile fetches as much from `ahead` on, which may be anywhere.
 ///
@@ -78,29 +79,63 @@ unsafe fn unpack_of<V: Lanes<LANES>, const LANES: usize, const FIELDS: usize>(
                     ahead = ahead.wrapping_add(LINE);
                 }
             }
-            for column in V::transposed(lines).iter().take(count) {
-                fields_of::<V, LANES, FIELDS>(*column, to);
-                to = to.add(FIELDS * LANES);
+            for (at, column) in V::transposed(lines).iter().enumerate().take(count) {
+                // Words that have 32 codes.
+                let unit = UNIT / 4 / FIELDS;
+                let to = to.add((at / unit * unit * FIELDS + at % unit) * LANES);
+                fields_of::<V, LANES, FIELDS>(*column, to, unit * LANES);
             }
+            to = to.add(count * FIELDS * LANES);
         }
     }
 }
 
 #[inline(always)]
-unsafe fn fields_of<V: Lanes<LANES>, const LANES: usize, const FIELDS: usize>(words: V, to: *mut f32) {
+unsafe fn fields_of<V: Lanes<LANES>, const LANES: usize, const FIELDS: usize>(
+    words: V,
+    to: *mut f32,
+    stride: usize,
+) {
     // SAFETY: the promise of `unpack`.
     unsafe {
         match FIELDS {
             1 => words.store(to),
             2 => {
                 words.field::<0>(15).store(to);
-                words.field::<4>(15).store(to.add(LANES));
+                words.field::<4>(15).store(to.add(stride));
             }
             _ => {
                 words.field::<0>(3).store(to);
-                words.field::<2>(3).store(to.add(LANES));
-                words.field::<4>(3).store(to.add(2 * LANES));
-                words.field::<6>(3).store(to.add(3 * LANES));
+                words.field::<2>(3).store(to.add(stride));
+                words.field::<4>(3).store(to.add(2 * stride));
+                words.field::<6>(3).store(to.add(3 * stride));
+            }
+        }
+    }
+}
+
+/// How many times as many rows ahead [`turn`] fetches.
+const AHEAD: usize = 2;
+
+/// Writes `groups` numbers of each of `LANES` rows as `[group][lane]`.
+///
+/// # Safety
+/// As [`Lanes`] says; rows hold `groups` numbers, and `to` has room for `groups * LANES`.
+#[inline(always)]
+pub(super) unsafe fn turn<V: Lanes<LANES>, const LANES: usize>(rows: Rows<f32>, groups: usize, to: *mut f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let starts = rows.starts::<LANES>();
+        for first in (0..groups).step_by(LANES) {
+            let count = LANES.min(groups - first);
+            let mut lines = [V::zero(); LANES];
+            for (line, row) in lines.iter_mut().zip(starts) {
+                let row = row.add(first);
+                V::prefetch(row.wrapping_add(AHEAD * LANES * rows.stride).cast());
+                *line = V::load_words(row.cast(), count);
+            }
+            for (group, column) in V::transposed(lines).iter().enumerate().take(count) {
+                column.store(to.add((first + group) * LANES));
             }
         }
     }

@@ -11,23 +11,7 @@ use crate::backends::cpu::matrix::Vector;
 
 impl Lanes<16> for __m512 {
     type Sums = __m512i;
-    type Table = Self;
     const DIVIDES_BYTES: bool = false;
-
-    #[inline(always)]
-    unsafe fn table(from: *const f32) -> Self {
-        unsafe { _mm512_loadu_ps(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn look_up(table: Self, from: *const u8) -> [Self; 2] {
-        unsafe {
-            // The table sees the lowest four bits.
-            let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
-            let high = _mm512_permutexvar_ps(_mm512_srli_epi32::<4>(bytes), table);
-            [_mm512_permutexvar_ps(bytes, table), high]
-        }
-    }
 
     #[inline(always)]
     unsafe fn load_words(from: *const u32, count: usize) -> Self {
@@ -40,38 +24,6 @@ impl Lanes<16> for __m512 {
             let words = _mm512_castps_si512(self);
             let words = if SHIFT == 0 { words } else { _mm512_srli_epi16::<SHIFT>(words) };
             _mm512_castsi512_ps(_mm512_and_si512(words, _mm512_set1_epi8(mask.cast_signed())))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn load_f16(from: *const u16, count: usize) -> Self {
-        unsafe { _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(count), from.cast())) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_bf16(from: *const u16, count: usize) -> Self {
-        unsafe {
-            let bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(count), from.cast()));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn load_bytes(from: *const u8) -> Self {
-        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))) }
-    }
-
-    #[inline(always)]
-    unsafe fn in_f16(self) -> Self {
-        unsafe { _mm512_cvtph_ps(_mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self)) }
-    }
-
-    #[inline(always)]
-    unsafe fn in_bf16(self) -> Self {
-        unsafe {
-            let power = _mm512_and_si512(_mm512_castps_si512(self), _mm512_set1_epi32(SIGN_AND_EXPONENT));
-            let power = _mm512_castsi512_ps(_mm512_add_epi32(power, _mm512_set1_epi32(DROPPED << 23)));
-            _mm512_sub_ps(_mm512_add_ps(self, power), power)
         }
     }
 
@@ -102,12 +54,6 @@ impl Lanes<16> for __m512 {
     }
 }
 
-/// Of a number in f32.
-const SIGN_AND_EXPONENT: i32 = 0xff80_0000_u32.cast_signed();
-/// Digits that f32 has and bf16 has not. A number plus its own power of two, this many places up, loses them, rounded
-/// to even; up to 2^111, beyond which no weight is.
-const DROPPED: i32 = 16;
-
 /// A mask of the first `count` lanes, up to all 16.
 #[inline(always)]
 fn first(count: usize) -> __mmask16 {
@@ -116,29 +62,7 @@ fn first(count: usize) -> __mmask16 {
 
 impl Lanes<8> for __m256 {
     type Sums = __m256i;
-    type Table = [Self; 2];
     const DIVIDES_BYTES: bool = true;
-
-    #[inline(always)]
-    unsafe fn table(from: *const f32) -> [Self; 2] {
-        unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))] }
-    }
-
-    #[inline(always)]
-    unsafe fn look_up([low, high]: [Self; 2], from: *const u8) -> [Self; 2] {
-        unsafe {
-            let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()));
-            let mut values = [low; 2];
-            for (value, codes) in values.iter_mut().zip([bytes, _mm256_srli_epi32::<4>(bytes)]) {
-                // Each half of the table sees three bits; the fourth chooses between them.
-                let fourth = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(codes));
-                let low = _mm256_permutevar8x32_ps(low, codes);
-                let high = _mm256_permutevar8x32_ps(high, codes);
-                *value = _mm256_blendv_ps(low, high, fourth);
-            }
-            values
-        }
-    }
 
     #[inline(always)]
     unsafe fn load_words(from: *const u32, count: usize) -> Self {
@@ -163,38 +87,6 @@ impl Lanes<8> for __m256 {
                 _ => _mm256_srli_epi16::<6>(words),
             };
             _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi8(mask.cast_signed())))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn load_f16(from: *const u16, count: usize) -> Self {
-        unsafe { _mm256_cvtph_ps(load_halves(from, count)) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_bf16(from: *const u16, count: usize) -> Self {
-        unsafe {
-            let bits = _mm256_cvtepu16_epi32(load_halves(from, count));
-            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn load_bytes(from: *const u8) -> Self {
-        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))) }
-    }
-
-    #[inline(always)]
-    unsafe fn in_f16(self) -> Self {
-        unsafe { _mm256_cvtph_ps(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self)) }
-    }
-
-    #[inline(always)]
-    unsafe fn in_bf16(self) -> Self {
-        unsafe {
-            let power = _mm256_and_si256(_mm256_castps_si256(self), _mm256_set1_epi32(SIGN_AND_EXPONENT));
-            let power = _mm256_castsi256_ps(_mm256_add_epi32(power, _mm256_set1_epi32(DROPPED << 23)));
-            _mm256_sub_ps(_mm256_add_ps(self, power), power)
         }
     }
 
@@ -235,17 +127,5 @@ impl Lanes<8> for __m256 {
             let low = _mm256_cvtepi32_ps(_mm256_add_epi32(low, _mm256_slli_epi32::<8>(middle)));
             low.mul_add(_mm256_cvtepi32_ps(high), _mm256_set1_ps(65536.0))
         }
-    }
-}
-
-#[inline(always)]
-unsafe fn load_halves(from: *const u16, count: usize) -> __m128i {
-    unsafe {
-        if count >= 8 {
-            return _mm_loadu_si128(from.cast());
-        }
-        let mut halves = [0u16; 8];
-        halves.as_mut_ptr().copy_from_nonoverlapping(from, count);
-        _mm_loadu_si128(halves.as_ptr().cast())
     }
 }

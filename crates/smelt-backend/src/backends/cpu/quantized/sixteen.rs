@@ -1,0 +1,161 @@
+//! Sixteen numbers side by side, in as many registers as they take: sums of products have as many lanes on every
+//! machine, and come out the same.
+
+#![allow(unsafe_code, reason = "instructions that not every machine has, on memory given by pointers")]
+
+/// Lanes of a sum.
+pub(super) const LANES: usize = 16;
+
+/// Numbers in f32.
+///
+/// # Safety
+/// Every method needs the instruction set of the implementation; those that take a pointer read or write 16 values
+/// there, of any alignment, or as many as they say.
+pub(super) trait Sixteen: Copy {
+    /// Registers that they take.
+    const REGISTERS: usize;
+
+    unsafe fn zero() -> Self;
+    /// The number at `from` in every lane.
+    unsafe fn splat(from: *const f32) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
+    /// `self + a * b`, rounded once where the machine can.
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+
+    /// The first `count` numbers at `from` in f32, and zeros.
+    unsafe fn load_f32(from: *const f32, count: usize) -> Self;
+    /// As [`Sixteen::load_f32`] for f16.
+    unsafe fn load_f16(from: *const u16, count: usize) -> Self;
+    /// As [`Sixteen::load_f32`] for bf16.
+    unsafe fn load_bf16(from: *const u16, count: usize) -> Self;
+    /// Bytes as numbers.
+    unsafe fn load_bytes(from: *const u8) -> Self;
+    /// Rounded to the nearest number in f16.
+    unsafe fn in_f16(self) -> Self;
+    /// Rounded to the nearest number in bf16, of numbers below 2^111.
+    unsafe fn in_bf16(self) -> Self;
+    /// What the lanes hold at half of the 32 codes of 4 bits in the 16 bytes at `from`: lane `4 i + l` gets what lane
+    /// `c` holds, where `c` is code `8 l + 2 i + HALF`.
+    unsafe fn look_up<const HALF: usize>(self, from: *const u8) -> Self;
+    /// Brings the line at `address` near, which may be anywhere.
+    fn prefetch(address: *const u8);
+}
+
+/// Loops of plain Rust, for machines without a better implementation.
+impl Sixteen for [f32; LANES] {
+    const REGISTERS: usize = 4;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        [0.0; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn splat(from: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        [unsafe { *from }; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { from.cast::<Self>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { to.cast::<Self>().write_unaligned(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] + other[lane])
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] * other[lane])
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+        // On AArch64 every machine multiplies and adds in one instruction; elsewhere it would be a call.
+        std::array::from_fn(|lane| {
+            if cfg!(target_arch = "aarch64") {
+                a[lane].mul_add(b[lane], self[lane])
+            } else {
+                self[lane] + a[lane] * b[lane]
+            }
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn load_f32(from: *const f32, count: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { first(from, count, |x| x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16, count: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { first(from, count, |bits| half::f16::from_bits(bits).to_f32()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16, count: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { first(from, count, |bits| half::bf16::from_bits(bits).to_f32()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { first(from, LANES, f32::from) }
+    }
+
+    #[inline(always)]
+    unsafe fn in_f16(self) -> Self {
+        self.map(|x| half::f16::from_f32(x).to_f32())
+    }
+
+    #[inline(always)]
+    unsafe fn in_bf16(self) -> Self {
+        self.map(|x| half::bf16::from_f32(x).to_f32())
+    }
+
+    #[inline(always)]
+    unsafe fn look_up<const HALF: usize>(self, from: *const u8) -> Self {
+        // SAFETY: the caller's promise.
+        let words: [[u8; 4]; 4] = unsafe { from.cast::<[[u8; 4]; 4]>().read_unaligned() };
+        let words = words.map(u32::from_le_bytes);
+        std::array::from_fn(|lane| self[(words[lane % 4] >> (lane / 4 * 8 + HALF * 4)) as usize & 15])
+    }
+
+    #[inline(always)]
+    fn prefetch(_address: *const u8) {}
+}
+
+/// The first `count` numbers at `from`, and zeros.
+///
+/// # Safety
+/// They are there.
+#[inline(always)]
+unsafe fn first<T: Copy>(from: *const T, count: usize, value: impl Fn(T) -> f32) -> [f32; LANES] {
+    std::array::from_fn(|lane| match lane < count {
+        // SAFETY: the caller's promise.
+        true => value(unsafe { from.add(lane).read_unaligned() }),
+        false => 0.0,
+    })
+}
+
+/// The sum of all lanes, by halves.
+#[inline(always)]
+pub(super) fn added(lanes: [f32; LANES]) -> f32 {
+    let eight: [f32; 8] = std::array::from_fn(|lane| lanes[lane] + lanes[lane + 8]);
+    let four: [f32; 4] = std::array::from_fn(|lane| eight[lane] + eight[lane + 4]);
+    (four[0] + four[2]) + (four[1] + four[3])
+}

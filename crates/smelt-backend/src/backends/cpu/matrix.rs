@@ -22,6 +22,7 @@ mod x86;
 
 pub(super) use bf16::product_of_bf16;
 pub(super) use columns::Columns;
+pub(super) use leaves::at_level;
 pub(super) use stored::Stored;
 pub(super) use vector::{Portable, Vector};
 pub(super) use view::View;

@@ -5,13 +5,7 @@
 
 #![allow(unsafe_code, reason = "registers, and memory given by pointers")]
 
-#[cfg(target_arch = "aarch64")]
-use std::arch::aarch64::float32x4_t;
-#[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{__m256, __m512};
-
-use crate::backends::cpu::matrix::{BLOCK_K, Portable, Vector, View};
-use crate::backends::cpu::simd::{Level, level};
+use crate::backends::cpu::matrix::{BLOCK_K, Vector, View, at_level};
 
 /// Most queries that are taken at a time.
 const MOST_QUERIES: usize = 8;
@@ -79,40 +73,6 @@ struct Scores {
     to: *mut f32,
     stride: usize,
     scale: f32,
-}
-
-/// Defines a function that calls `$body::<V, LANES>` at the machine's instruction set.
-macro_rules! at_level {
-    ($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
-        $(#[$meta])*
-        unsafe fn $name($($arg: $ty),*) {
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-            unsafe fn avx512($($arg: $ty),*) {
-                // SAFETY: the caller's promise, and the instruction set is on.
-                unsafe { $body::<__m512, 16>($($arg),*) }
-            }
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma,f16c")]
-            unsafe fn avx2($($arg: $ty),*) {
-                // SAFETY: the caller's promise, and the instruction set is on.
-                unsafe { $body::<__m256, 8>($($arg),*) }
-            }
-            match level() {
-                // SAFETY: the caller's promise; `level` detected the instruction set on this machine.
-                #[cfg(target_arch = "x86_64")]
-                Level::Avx512 => unsafe { avx512($($arg),*) },
-                // SAFETY: as above.
-                #[cfg(target_arch = "x86_64")]
-                Level::Avx2 => unsafe { avx2($($arg),*) },
-                // SAFETY: the caller's promise; every machine of this architecture has the instruction set.
-                #[cfg(target_arch = "aarch64")]
-                Level::Neon => unsafe { $body::<float32x4_t, 4>($($arg),*) },
-                // SAFETY: the caller's promise; this one needs no instruction set.
-                Level::Baseline => unsafe { $body::<Portable, 4>($($arg),*) },
-            }
-        }
-    };
 }
 
 at_level! {

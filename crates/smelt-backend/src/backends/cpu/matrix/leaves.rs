@@ -16,20 +16,24 @@ use crate::backends::cpu::simd::{Level, level};
 
 /// Defines a function that calls `$body::<V, LANES, ..>` at the machine's instruction set.
 macro_rules! at_level {
-    ($(#[$meta:meta])* fn $name:ident $(<$stored:ident>)? ($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
+    (
+        $(#[$meta:meta])*
+        $visibility:vis fn $name:ident $(<$stored:ident: $bound:ident>)? ($($arg:ident: $ty:ty),* $(,)?) = $body:ident
+    ) => {
         $(#[$meta])*
-        pub(super) unsafe fn $name $(<$stored: Stored>)? ($($arg: $ty),*) {
+        $visibility unsafe fn $name $(<$stored: $bound>)? ($($arg: $ty),*) {
+            use $crate::backends::cpu::simd::{Level, level};
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-            unsafe fn avx512 $(<$stored: Stored>)? ($($arg: $ty),*) {
+            unsafe fn avx512 $(<$stored: $bound>)? ($($arg: $ty),*) {
                 // SAFETY: the caller's promise, and the instruction set is on.
-                unsafe { $body::<__m512, 16 $(, $stored)?>($($arg),*) }
+                unsafe { $body::<std::arch::x86_64::__m512, 16 $(, $stored)?>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
-            unsafe fn avx2 $(<$stored: Stored>)? ($($arg: $ty),*) {
+            unsafe fn avx2 $(<$stored: $bound>)? ($($arg: $ty),*) {
                 // SAFETY: the caller's promise, and the instruction set is on.
-                unsafe { $body::<__m256, 8 $(, $stored)?>($($arg),*) }
+                unsafe { $body::<std::arch::x86_64::__m256, 8 $(, $stored)?>($($arg),*) }
             }
             match level() {
                 // SAFETY: the caller's promise; `level` detected the instruction set on this machine.
@@ -40,13 +44,18 @@ macro_rules! at_level {
                 Level::Avx2 => unsafe { avx2 $(::<$stored>)? ($($arg),*) },
                 // SAFETY: the caller's promise; every machine of this architecture has the instruction set.
                 #[cfg(target_arch = "aarch64")]
-                Level::Neon => unsafe { $body::<float32x4_t, 4 $(, $stored)?>($($arg),*) },
+                Level::Neon => unsafe {
+                    $body::<std::arch::aarch64::float32x4_t, 4 $(, $stored)?>($($arg),*)
+                },
                 // SAFETY: the caller's promise; this one needs no instruction set.
-                Level::Baseline => unsafe { $body::<Portable, 4 $(, $stored)?>($($arg),*) },
+                Level::Baseline => unsafe {
+                    $body::<$crate::backends::cpu::matrix::Portable, 4 $(, $stored)?>($($arg),*)
+                },
             }
         }
     };
 }
+pub(in crate::backends::cpu) use at_level;
 
 /// `LANES` of the machine's registers, and the rows of its tiles.
 pub(super) fn tile_shape() -> (usize, usize) {
@@ -69,7 +78,7 @@ at_level! {
     ///
     /// # Safety
     /// As there.
-    fn pack<T>(lines: Lines<T>, k: usize, width: usize, to: *mut f32, ahead: *const T) = pack_lines
+    pub(super) fn pack<T: Stored>(lines: Lines<T>, k: usize, width: usize, to: *mut f32, ahead: *const T) = pack_lines
 }
 
 at_level! {
@@ -77,7 +86,7 @@ at_level! {
     ///
     /// # Safety
     /// As there.
-    fn few_rows<T>(rows: usize, x: *const f32, w: Rows<T>, k: usize, output: Output) = few_rows_of
+    pub(super) fn few_rows<T: Stored>(rows: usize, x: *const f32, w: Rows<T>, k: usize, output: Output) = few_rows_of
 }
 
 at_level! {
@@ -86,7 +95,7 @@ at_level! {
     ///
     /// # Safety
     /// As [`tile::columns`] for each of its registers; `b.count` is a multiple of `LANES`.
-    fn few_rows_by_columns(rows: usize, k: usize, a: *const f32, b: Panels, output: Output) = all_columns
+    pub(super) fn few_rows_by_columns(rows: usize, k: usize, a: *const f32, b: Panels, output: Output) = all_columns
 }
 
 at_level! {
@@ -94,7 +103,7 @@ at_level! {
     ///
     /// # Safety
     /// As [`tile::tile`] for each tile.
-    fn tiles(k: usize, a: Panels, b: Panels, output: Output) = all_tiles
+    pub(super) fn tiles(k: usize, a: Panels, b: Panels, output: Output) = all_tiles
 }
 
 at_level! {
@@ -102,7 +111,7 @@ at_level! {
     ///
     /// # Safety
     /// As [`tile::tile`] for each tile.
-    fn tiles_of_rows(k: usize, a: Rows<f32>, step: usize, b: Panels, output: Output) = all_tiles_of_rows
+    pub(super) fn tiles_of_rows(k: usize, a: Rows<f32>, step: usize, b: Panels, output: Output) = all_tiles_of_rows
 }
 
 /// Packed rows of `a` or columns of `b`.

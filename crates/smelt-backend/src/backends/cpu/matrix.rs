@@ -22,9 +22,10 @@ mod x86;
 
 pub(super) use bf16::product_of_bf16;
 pub(super) use columns::Columns;
-pub(super) use leaves::at_level;
+pub(super) use leaves::{at_level, for_count};
+pub(super) use lines::Room;
 pub(super) use stored::Stored;
-pub(super) use vector::{Portable, Vector};
+pub(super) use vector::{Portable, Vector, mul_add};
 pub(super) use view::View;
 
 use tile::Output;

@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code, reason = "registers, and memory given by pointers")]
 
-use crate::backends::cpu::matrix::{BLOCK_K, Vector, View, at_level};
+use crate::backends::cpu::matrix::{BLOCK_K, Vector, View, at_level, for_count};
 
 /// Most queries that are taken at a time.
 const MOST_QUERIES: usize = 8;
@@ -92,19 +92,7 @@ at_level! {
 #[inline(always)]
 unsafe fn all_scores<V: Vector<LANES>, const LANES: usize>(to: Scores, q: Rows, k: Rows) {
     // SAFETY: the caller's promise.
-    unsafe {
-        match q.count {
-            1 => scores_of::<V, LANES, 1>(to, q, k),
-            2 => scores_of::<V, LANES, 2>(to, q, k),
-            3 => scores_of::<V, LANES, 3>(to, q, k),
-            4 => scores_of::<V, LANES, 4>(to, q, k),
-            5 => scores_of::<V, LANES, 5>(to, q, k),
-            6 => scores_of::<V, LANES, 6>(to, q, k),
-            7 => scores_of::<V, LANES, 7>(to, q, k),
-            8 => scores_of::<V, LANES, 8>(to, q, k),
-            rows => unreachable!("{rows} queries, not up to {MOST_QUERIES}"),
-        }
-    }
+    unsafe { for_count!(q.count, [1 2 3 4 5 6 7 8], R => scores_of::<V, LANES, R>(to, q, k)) }
 }
 
 /// The scores of `R` queries: squares of keys are transposed, so that each score is one chain along the features.
@@ -149,17 +137,7 @@ unsafe fn all_mixed<V: Vector<LANES>, const LANES: usize>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        match p.count {
-            1 => mixed_of::<V, LANES, 1>(output, output_stride, p, v),
-            2 => mixed_of::<V, LANES, 2>(output, output_stride, p, v),
-            3 => mixed_of::<V, LANES, 3>(output, output_stride, p, v),
-            4 => mixed_of::<V, LANES, 4>(output, output_stride, p, v),
-            5 => mixed_of::<V, LANES, 5>(output, output_stride, p, v),
-            6 => mixed_of::<V, LANES, 6>(output, output_stride, p, v),
-            7 => mixed_of::<V, LANES, 7>(output, output_stride, p, v),
-            8 => mixed_of::<V, LANES, 8>(output, output_stride, p, v),
-            rows => unreachable!("{rows} queries, not up to {MOST_QUERIES}"),
-        }
+        for_count!(p.count, [1 2 3 4 5 6 7 8], R => mixed_of::<V, LANES, R>(output, output_stride, p, v))
     }
 }
 

@@ -128,9 +128,7 @@ impl<'a> Scores<'a> {
         scores[end..].fill(0.0);
         softmax_row(&mut scores[start..end]);
     }
-}
 
-impl Scores<'_> {
     /// Drops numbers of query `row` of head `h` for the keys `looked_at`, the same ones every time.
     fn drop(&self, numbers: &mut [f32], place: [usize; 3], looked_at: &Range<usize>) {
         if let Some(dropout) = self.dropout {

@@ -57,6 +57,20 @@ macro_rules! at_level {
 }
 pub(in crate::backends::cpu) use at_level;
 
+/// `$body` where `$name` is the number among those listed that `$count` is.
+macro_rules! for_count {
+    ($count:expr, [$($number:literal)+], $name:ident => $body:expr) => {
+        match $count {
+            $($number => {
+                const $name: usize = $number;
+                $body
+            })+
+            count => unreachable!("{count} at a time"),
+        }
+    };
+}
+pub(in crate::backends::cpu) use for_count;
+
 /// `LANES` of the machine's registers, and the rows of its tiles.
 pub(super) fn tile_shape() -> (usize, usize) {
     match level() {
@@ -134,19 +148,7 @@ unsafe fn few_rows_of<V: Vector<LANES>, const LANES: usize, T: Stored>(
     output: Output,
 ) {
     // SAFETY: the caller's promise.
-    unsafe {
-        match rows {
-            1 => tile::few_rows::<V, LANES, T, 1>(x, w, k, output),
-            2 => tile::few_rows::<V, LANES, T, 2>(x, w, k, output),
-            3 => tile::few_rows::<V, LANES, T, 3>(x, w, k, output),
-            4 => tile::few_rows::<V, LANES, T, 4>(x, w, k, output),
-            5 => tile::few_rows::<V, LANES, T, 5>(x, w, k, output),
-            6 => tile::few_rows::<V, LANES, T, 6>(x, w, k, output),
-            7 => tile::few_rows::<V, LANES, T, 7>(x, w, k, output),
-            8 => tile::few_rows::<V, LANES, T, 8>(x, w, k, output),
-            _ => unreachable!("{rows} rows, not up to {FEW_ROWS}"),
-        }
-    }
+    unsafe { for_count!(rows, [1 2 3 4 5 6 7 8], R => tile::few_rows::<V, LANES, T, R>(x, w, k, output)) }
 }
 
 #[inline(always)]
@@ -158,19 +160,7 @@ unsafe fn all_columns<V: Vector<LANES>, const LANES: usize>(
     output: Output,
 ) {
     // SAFETY: the caller's promise.
-    unsafe {
-        match rows {
-            1 => columns_of::<V, LANES, 1>(k, a, b, output),
-            2 => columns_of::<V, LANES, 2>(k, a, b, output),
-            3 => columns_of::<V, LANES, 3>(k, a, b, output),
-            4 => columns_of::<V, LANES, 4>(k, a, b, output),
-            5 => columns_of::<V, LANES, 5>(k, a, b, output),
-            6 => columns_of::<V, LANES, 6>(k, a, b, output),
-            7 => columns_of::<V, LANES, 7>(k, a, b, output),
-            8 => columns_of::<V, LANES, 8>(k, a, b, output),
-            _ => unreachable!("{rows} rows, not up to {FEW_ROWS}"),
-        }
-    }
+    unsafe { for_count!(rows, [1 2 3 4 5 6 7 8], R => columns_of::<V, LANES, R>(k, a, b, output)) }
 }
 
 /// Two registers at a time for as long as there are, or four where rows leave room for that.
@@ -263,20 +253,6 @@ unsafe fn one_tile<V: Vector<LANES>, const LANES: usize>(
 ) {
     // SAFETY: the promise of `each_tile`.
     unsafe {
-        match rows {
-            1 => tile::tile::<V, LANES, 1>(k, a, b, b_step, columns, output),
-            2 => tile::tile::<V, LANES, 2>(k, a, b, b_step, columns, output),
-            3 => tile::tile::<V, LANES, 3>(k, a, b, b_step, columns, output),
-            4 => tile::tile::<V, LANES, 4>(k, a, b, b_step, columns, output),
-            5 => tile::tile::<V, LANES, 5>(k, a, b, b_step, columns, output),
-            6 => tile::tile::<V, LANES, 6>(k, a, b, b_step, columns, output),
-            7 => tile::tile::<V, LANES, 7>(k, a, b, b_step, columns, output),
-            8 => tile::tile::<V, LANES, 8>(k, a, b, b_step, columns, output),
-            9 => tile::tile::<V, LANES, 9>(k, a, b, b_step, columns, output),
-            10 => tile::tile::<V, LANES, 10>(k, a, b, b_step, columns, output),
-            11 => tile::tile::<V, LANES, 11>(k, a, b, b_step, columns, output),
-            12 => tile::tile::<V, LANES, 12>(k, a, b, b_step, columns, output),
-            _ => unreachable!("{rows} rows of a tile of {}", V::ROWS),
-        }
+        for_count!(rows, [1 2 3 4 5 6 7 8 9 10 11 12], R => tile::tile::<V, LANES, R>(k, a, b, b_step, columns, output))
     }
 }

@@ -33,6 +33,13 @@ pub(in super::super) trait Vector<const LANES: usize>: Copy {
     fn prefetch(address: *const u8);
 }
 
+/// `sum + a * b`, rounded once where every machine of the architecture multiplies and adds in one instruction;
+/// elsewhere it would be a call.
+#[inline(always)]
+pub(in super::super) fn mul_add(sum: f32, a: f32, b: f32) -> f32 {
+    if cfg!(target_arch = "aarch64") { a.mul_add(b, sum) } else { sum + a * b }
+}
+
 /// Loops of plain Rust, for machines without a better implementation.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Portable(pub [f32; 4]);
@@ -88,14 +95,7 @@ impl Vector<4> for Portable {
 
     #[inline(always)]
     unsafe fn mul_add(self, a: Self, b: Self) -> Self {
-        // On AArch64 every machine multiplies and adds in one instruction; elsewhere it would be a call.
-        Self(std::array::from_fn(|lane| {
-            if cfg!(target_arch = "aarch64") {
-                a.0[lane].mul_add(b.0[lane], self.0[lane])
-            } else {
-                self.0[lane] + a.0[lane] * b.0[lane]
-            }
-        }))
+        Self(std::array::from_fn(|lane| mul_add(self.0[lane], a.0[lane], b.0[lane])))
     }
 
     #[inline(always)]

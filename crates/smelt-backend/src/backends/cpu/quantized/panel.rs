@@ -14,7 +14,7 @@ use super::kernel::{Codes, Numbers, Panel, SPAN_NUMBERS, Totals};
 use super::leaves::{self, MAX_LANES};
 use super::scales::Scale;
 use super::unpack::Rows;
-use crate::backends::cpu::matrix::View;
+use crate::backends::cpu::matrix::{Room, View};
 use crate::backends::cpu::team;
 use crate::kernels::QuantizationFormat;
 use crate::kernels::quantized::unpack;
@@ -107,29 +107,13 @@ thread_local! {
 #[derive(Default)]
 struct Scratch {
     /// `[four codes][lane]`
-    codes: Vec<Line>,
+    codes: Room,
     /// `[group][lane]`
-    scales: Vec<Line>,
+    scales: Room,
     /// `[group][lane]`
-    biases: Vec<Line>,
+    biases: Room,
     /// `[lane][code]`, where codes run on from byte to byte.
     bytes: Vec<u32>,
-}
-
-/// A line of the caches, so that no register lies across two.
-#[derive(Clone, Copy, Default)]
-#[repr(align(64))]
-struct Line {
-    _numbers: [f32; 16],
-}
-
-/// Room for `len` numbers of any value.
-fn room(buffer: &mut Vec<Line>, len: usize) -> *mut f32 {
-    let lines = len.div_ceil(16);
-    if buffer.len() < lines {
-        buffer.resize(lines, Line::default());
-    }
-    buffer.as_mut_ptr().cast()
 }
 
 /// Where results go: `[row][output]`.
@@ -219,12 +203,12 @@ unsafe fn piece_of(
             let panel = panel(weight, first, count, &mut scratch.bytes);
             let codes = codes(weight, first, count, scratch);
             if digits.tiles() == 1 {
-                let (x, room) = (numbers(digits.tile(0)), room(&mut scratch.codes, SPAN_NUMBERS));
+                let (x, room) = (numbers(digits.tile(0)), scratch.codes.of(SPAN_NUMBERS).as_mut_ptr());
                 let place = output.at(0, first);
                 with_totals(place, x.rows, count, |to| leaves::add_panel(panel, codes, x, to, room));
                 continue;
             }
-            let room = room(&mut scratch.codes, weight.inner / 4 * lanes);
+            let room = scratch.codes.of(weight.inner / 4 * lanes).as_mut_ptr();
             leaves::unpack(panel.rows, panel.words, panel.fields, room, panel.ahead);
             let codes = Codes { words: room, ..codes };
             for tile in tiles.clone() {
@@ -285,8 +269,8 @@ fn panel(weight: Packed<'_, f32>, first: usize, count: usize, bytes: &mut Vec<u3
 /// The outputs are there.
 unsafe fn codes(weight: Packed<'_, f32>, first: usize, count: usize, scratch: &mut Scratch) -> Codes {
     let groups = weight.groups();
-    let turned = |from: &[f32], to: &mut Vec<Line>| {
-        let to = room(to, groups * leaves::lanes());
+    let turned = |from: &[f32], to: &mut Room| {
+        let to = to.of(groups * leaves::lanes()).as_mut_ptr();
         let rows = Rows { from: from[first * groups..].as_ptr(), stride: groups, count };
         // SAFETY: the caller's promise.
         unsafe { leaves::turn(rows, groups, to) };

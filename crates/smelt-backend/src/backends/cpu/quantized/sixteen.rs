@@ -3,6 +3,8 @@
 
 #![allow(unsafe_code, reason = "instructions that not every machine has, on memory given by pointers")]
 
+use crate::backends::cpu::matrix::mul_add;
+
 /// Lanes of a sum.
 pub(super) const LANES: usize = 16;
 
@@ -83,14 +85,7 @@ impl Sixteen for [f32; LANES] {
 
     #[inline(always)]
     unsafe fn mul_add(self, a: Self, b: Self) -> Self {
-        // On AArch64 every machine multiplies and adds in one instruction; elsewhere it would be a call.
-        std::array::from_fn(|lane| {
-            if cfg!(target_arch = "aarch64") {
-                a[lane].mul_add(b[lane], self[lane])
-            } else {
-                self[lane] + a[lane] * b[lane]
-            }
-        })
+        std::array::from_fn(|lane| mul_add(self[lane], a[lane], b[lane]))
     }
 
     #[inline(always)]

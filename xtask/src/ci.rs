@@ -9,10 +9,12 @@ use crate::steps::{self, Finished, Step};
 use crate::tidy;
 use crate::workspace::Workspace;
 
-const STEPS: [&str; 5] = ["fmt", "tidy", "clippy", "doc", "tests"];
+const STEPS: [&str; 6] = ["fmt", "tidy", "clippy", "doc", "tests", "backends"];
 
-/// The backends every machine can run: tests go over each backend of the build.
-const FEATURES: &str = "cpu,ndarray,candle";
+/// The backends every machine can run.
+const BACKENDS: &str = "cpu,ndarray,candle";
+/// Crates whose tests go over each of them. Those of the others would, too: it takes three times as long to build them.
+const ON_EVERY_BACKEND: [&str; 2] = ["smelt-backend", "smelt-model"];
 
 /// Runs the steps named, or all of them; a failed step does not keep the next from running.
 ///
@@ -54,7 +56,7 @@ fn cargo_steps(workspace: &Workspace, name: &str) -> Vec<Step> {
         command.args(arguments);
         Step::new(name, command)
     };
-    let whole = ["--release", "--workspace", "--features", FEATURES];
+    let whole = ["--release", "--workspace", "--features", BACKENDS];
     match name {
         "fmt" => vec![step(&["fmt", "--all", "--check"])],
         "clippy" => {
@@ -65,12 +67,27 @@ fn cargo_steps(workspace: &Workspace, name: &str) -> Vec<Step> {
             doc.command.env("RUSTDOCFLAGS", "-D warnings");
             vec![doc]
         }
-        _ if has_nextest(workspace) => vec![
-            // nextest runs no examples of the documentation.
-            step(&[&["test"], &whole[..], &["--doc", "--quiet"]].concat()),
-            step(&[&["nextest", "run"], &whole[..]].concat()),
-        ],
-        _ => vec![step(&[&["test"], &whole[..]].concat())],
+        "backends" => {
+            let packages = ON_EVERY_BACKEND.iter().flat_map(|package| ["--package", package]);
+            let chosen: Vec<&str> = packages.chain(["--release", "--features", BACKENDS]).collect();
+            if has_nextest(workspace) {
+                vec![step(&[&["nextest", "run"], &chosen[..]].concat())]
+            } else {
+                vec![step(&[&["test"], &chosen[..], &["--tests"]].concat())]
+            }
+        }
+        _ => {
+            let whole = ["--release", "--workspace", "--features", "cpu"];
+            if has_nextest(workspace) {
+                // nextest runs no examples of the documentation.
+                vec![
+                    step(&[&["test"], &whole[..], &["--doc", "--quiet"]].concat()),
+                    step(&[&["nextest", "run"], &whole[..]].concat()),
+                ]
+            } else {
+                vec![step(&[&["test"], &whole[..]].concat())]
+            }
+        }
     }
 }
 
@@ -95,8 +112,11 @@ mod tests {
     }
 
     #[test]
-    fn tests_run_over_every_backend_a_machine_without_gpu_has() {
-        assert!(arguments("tests").contains(&"cpu,ndarray,candle".to_owned()));
+    fn every_backend_that_needs_no_gpu_is_linted_and_tested() {
+        for step in ["clippy", "backends"] {
+            assert!(arguments(step).contains(&"cpu,ndarray,candle".to_owned()), "{step}");
+        }
+        assert!(arguments("tests").contains(&"--workspace".to_owned()));
     }
 
     #[test]
@@ -105,7 +125,7 @@ mod tests {
         let outcome = run(&workspace, &["fnt"]).expect("nothing is run");
         assert_eq!(
             outcome,
-            Outcome::WrongUsage("no step `fnt` (there are fmt, tidy, clippy, doc, tests)".into())
+            Outcome::WrongUsage("no step `fnt` (there are fmt, tidy, clippy, doc, tests, backends)".into())
         );
     }
 }

@@ -23,7 +23,7 @@ use workspace::Workspace;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  ci [STEP...]            fmt, tidy, clippy, doc, tests; or only the steps named
+  ci [STEP...]            fmt, tidy, clippy, doc, tests, backends; or only the steps named
   tidy                    the invariants of ARCHITECTURE.md, checked on the source
   golden FOLDER [NAME...] refresh tests/golden from FOLDER; NAME adds a fixture
   check-macos [ARG...]    type-check for aarch64-apple-darwin on Debian, without a Mac

@@ -69,14 +69,21 @@ impl QuantizedRowsAlone {
     fn check<B: Kernels>(format: QuantizationFormat, dtype: DType, count: usize, device: &B::Device) {
         let shape @ [outer, inner] = [331, 640];
         let bytes = quantize(&numbers(outer * inner, 2), shape, format, dtype).expect("whole groups");
-        let weight = QuantizedWeight::from_bytes(bytes, shape, format, device).expect("just made");
+        let rounded = QuantizedWeight::from_bytes(bytes, shape, format, device).expect("just made");
+        for weight in [rounded.clone(), rounded.unrounded()] {
+            Self::check_weight::<B>(&weight, count, device);
+        }
+    }
+
+    fn check_weight<B: Kernels>(weight: &QuantizedWeight<B>, count: usize, device: &B::Device) {
+        let [outer, inner] = weight.dims();
         let bias = random::<B, 1>([outer], 3, device);
         let linear = |x| to_host(Kernels::quantized_linear(x, weight.clone(), Some(bias.clone())));
         let x = random::<B, 2>([count, inner], 1, device);
         let alone: Vec<f32> = (0..count).flat_map(|row| linear(x.clone().narrow(0, row, 1))).collect();
         for rows in (1..=17).chain([40, count]) {
             let together = linear(x.clone().narrow(0, 0, rows));
-            assert!(together == alone[..rows * outer], "{rows} rows, a weight in {format:?}, {dtype:?}");
+            assert!(together == alone[..rows * outer], "{rows} rows of {weight:?}");
         }
     }
 }

@@ -40,6 +40,30 @@ fn bytes_of(values: &[f32], dtype: DType) -> Bytes {
     bytes.into()
 }
 
+/// Two weights of the same codes, one of them for values that are not rounded, each with its values.
+fn weights<B: Kernels>(
+    shape: [usize; 2],
+    format: QuantizationFormat,
+    dtype: DType,
+    device: &B::Device,
+) -> [(QuantizedWeight<B>, Vec<f32>); 2] {
+    let (rounded, values) = weight::<B>(shape, format, dtype, device);
+    let bytes = rounded.to_bytes();
+    let wide = |scales: &Bytes| match dtype {
+        DType::F16 => bytes_of(&halves(scales, f16::from_le_bytes, f16::to_f32), DType::F32),
+        DType::BF16 => bytes_of(&halves(scales, bf16::from_le_bytes, bf16::to_f32), DType::F32),
+        _ => scales.clone(),
+    };
+    let (scales, biases) = (wide(&bytes.scales), wide(&bytes.biases));
+    let wide = QuantizedBytes { scales, biases, dtype: DType::F32, ..bytes };
+    let unrounded = dequantize(&wide, shape, format).expect("the same shape");
+    [(rounded.clone(), values), (rounded.unrounded(), unrounded)]
+}
+
+fn halves<T>(bytes: &Bytes, number: impl Fn([u8; 2]) -> T, wide: impl Fn(T) -> f32) -> Vec<f32> {
+    bytes.as_chunks::<2>().0.iter().map(|bytes| wide(number(*bytes))).collect()
+}
+
 /// A weight, and its values.
 fn weight<B: Kernels>(
     shape: [usize; 2],
@@ -159,32 +183,40 @@ impl Job for Products {
     type Output = ();
 
     fn run<B: Kernels>(self, device: B::Device) {
-        let [out, features] = [37, 384];
-        for ((dtype, name), format) in DTYPES.into_iter().flat_map(|dtype| formats().map(move |f| (dtype, f)))
-        {
-            let (weight, values) = weight::<B>([out, features], format, dtype, &device);
-            assert!(to_host(B::dequantized(weight.clone())) == values, "{format:?}, {name}");
-            assert!(to_host(plain::dequantized(weight.clone())) == values, "plain, {format:?}, {name}");
-            let bias = random::<B, 1>([out], 5, &device);
-            for rows in [1, 2, 7, 33] {
-                let what = format!("{rows} rows, {format:?}, scales in {name}");
-                let x = random::<B, 2>([rows, features], 6, &device);
-                let expected = product(&to_host(x.clone()), &values, features);
-                let y = Kernels::quantized_linear(x.clone(), weight.clone(), None);
-                close(&what, &to_host(y), &expected, 2e-6);
-                let y = plain::linear(x.clone(), weight.clone(), None);
-                close(&format!("plain, {what}"), &to_host(y), &expected, 2e-6);
-                let biases = to_host(bias.clone()).into_iter().cycle();
-                let expected: Vec<f32> = expected.iter().zip(biases).map(|(y, bias)| y + bias).collect();
-                let y = Kernels::quantized_linear(x, weight.clone(), Some(bias.clone()));
-                close(&format!("with a bias, {what}"), &to_host(y), &expected, 2e-6);
-                let grad = random::<B, 2>([rows, out], 7, &device);
-                let expected = product(&to_host(grad.clone()), &transposed(&values, features), out);
-                let x = B::quantized_linear_backward(weight.clone(), grad.clone());
-                close(&format!("backward, {what}"), &to_host(x), &expected, 2e-6);
-                let x = plain::linear_backward(weight.clone(), grad);
-                close(&format!("plain backward, {what}"), &to_host(x), &expected, 2e-6);
+        for (dtype, format) in DTYPES.into_iter().flat_map(|dtype| formats().map(move |f| (dtype, f))) {
+            for (weight, values) in weights::<B>(Self::SHAPE, format, dtype.0, &device) {
+                Self::check(&format!("{format:?}, scales in {}", dtype.1), weight, &values, &device);
             }
+        }
+    }
+}
+
+impl Products {
+    const SHAPE: [usize; 2] = [37, 384];
+
+    fn check<B: Kernels>(format: &str, weight: QuantizedWeight<B>, values: &[f32], device: &B::Device) {
+        let [out, features] = Self::SHAPE;
+        assert!(to_host(B::dequantized(weight.clone())) == values, "{format}");
+        assert!(to_host(plain::dequantized(weight.clone())) == values, "plain, {format}");
+        let bias = random::<B, 1>([out], 5, device);
+        for rows in [1, 2, 7, 33] {
+            let what = format!("{rows} rows, {format}");
+            let x = random::<B, 2>([rows, features], 6, device);
+            let expected = product(&to_host(x.clone()), values, features);
+            let y = Kernels::quantized_linear(x.clone(), weight.clone(), None);
+            close(&what, &to_host(y), &expected, 2e-6);
+            let y = plain::linear(x.clone(), weight.clone(), None);
+            close(&format!("plain, {what}"), &to_host(y), &expected, 2e-6);
+            let biases = to_host(bias.clone()).into_iter().cycle();
+            let expected: Vec<f32> = expected.iter().zip(biases).map(|(y, bias)| y + bias).collect();
+            let y = Kernels::quantized_linear(x, weight.clone(), Some(bias.clone()));
+            close(&format!("with a bias, {what}"), &to_host(y), &expected, 2e-6);
+            let grad = random::<B, 2>([rows, out], 7, device);
+            let expected = product(&to_host(grad.clone()), &transposed(values, features), out);
+            let x = B::quantized_linear_backward(weight.clone(), grad.clone());
+            close(&format!("backward, {what}"), &to_host(x), &expected, 2e-6);
+            let x = plain::linear_backward(weight.clone(), grad);
+            close(&format!("plain backward, {what}"), &to_host(x), &expected, 2e-6);
         }
     }
 }
@@ -200,8 +232,10 @@ impl Job for LargeProducts {
         let [out, features] = [1100, 2048];
         for (bits, group_size) in [(4, 64), (8, 32), (3, 128)] {
             let format = QuantizationFormat::new(bits, group_size).expect("a known format");
-            let (weight, values) = weight::<B>([out, features], format, DType::BF16, &device);
-            for rows in [1, 20] {
+            let both = weights::<B>([out, features], format, DType::BF16, &device);
+            for (rows, (weight, values)) in
+                [1, 20].into_iter().flat_map(|rows| both.clone().map(|of| (rows, of)))
+            {
                 // One feature is much larger than all others, as in real models.
                 let mut x = numbers(rows * features, 6);
                 x.iter_mut().step_by(features).for_each(|x| *x *= 100.0);
@@ -233,14 +267,15 @@ impl Job for Embeddings {
         let ids = [3, 18, 0, 3, 7, 1];
         for ((dtype, name), format) in DTYPES.into_iter().flat_map(|dtype| formats().map(move |f| (dtype, f)))
         {
-            let (weight, values) = weight::<B>([count, features], format, dtype, &device);
-            let rows = ids.iter().flat_map(|id| &values[*id as usize * features..][..features]);
-            let expected: Vec<f32> = rows.copied().collect();
-            let found = B::quantized_embedding(weight.clone(), int_tensor(&ids, [2, 3], &device));
-            assert_eq!(found.dims(), [2, 3, features]);
-            assert!(to_host(found) == expected, "{format:?}, scales in {name}");
-            let found = plain::embedding(weight, int_tensor::<B, 2>(&ids, [2, 3], &device));
-            assert!(to_host(found) == expected, "plain, {format:?}, scales in {name}");
+            for (weight, values) in weights::<B>([count, features], format, dtype, &device) {
+                let rows = ids.iter().flat_map(|id| &values[*id as usize * features..][..features]);
+                let expected: Vec<f32> = rows.copied().collect();
+                let found = B::quantized_embedding(weight.clone(), int_tensor(&ids, [2, 3], &device));
+                assert_eq!(found.dims(), [2, 3, features]);
+                assert!(to_host(found) == expected, "{format:?}, scales in {name}");
+                let found = plain::embedding(weight, int_tensor::<B, 2>(&ids, [2, 3], &device));
+                assert!(to_host(found) == expected, "plain, {format:?}, scales in {name}");
+            }
         }
     }
 }

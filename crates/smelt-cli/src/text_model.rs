@@ -168,7 +168,7 @@ impl TextModel {
         let (_, decoder) = self.source.load::<B>(device)?;
         let load = |draft: &DraftModel| model_files::load::<B>(&draft.folder, LoadOptions::default(), device);
         let draft = self.draft.as_ref().map(load).transpose()?;
-        Ok(LoadedModel { decoder, draft: draft.map(|(_, decoder)| decoder) })
+        Ok(LoadedModel { decoder: decoder.unrounded(), draft: draft.map(|(_, decoder)| decoder.unrounded()) })
     }
 }
 

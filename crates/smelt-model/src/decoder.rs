@@ -120,6 +120,18 @@ impl<B: Backend> Decoder<B> {
         tables.chain(linears.map(|(path, linear)| (path, &mut linear.weight)))
     }
 
+    /// With the values of packed matrices computed in f32 ([`unrounded`](smelt_backend::kernels::QuantizedWeight::unrounded)): for inference, whose results
+    /// nobody compares number by number.
+    #[must_use]
+    pub fn unrounded(mut self) -> Self {
+        for (_, matrix) in self.matrices_mut() {
+            if let Matrix::Quantized(weight) = matrix {
+                *weight = weight.clone().unrounded();
+            }
+        }
+        self
+    }
+
     /// The matrix of the table or projection at `path`, such as `layers.0.self_attn.q_proj`.
     pub fn matrix(&self, path: &str) -> Option<Matrix<B>> {
         let mut shared = self.clone();

@@ -109,6 +109,14 @@ pub trait Kernels: Backend {
         quantized::plain::linear(x, weight, bias)
     }
 
+    /// [`quantized_linear`](Kernels::quantized_linear) of one `x` with several weights and their biases.
+    fn quantized_linears<const N: usize>(
+        x: Tensor<Self, 2>,
+        weights: [(QuantizedWeight<Self>, Option<Tensor<Self, 1>>); N],
+    ) -> [Tensor<Self, 2>; N] {
+        weights.map(|(weight, bias)| Self::quantized_linear(x.clone(), weight, bias))
+    }
+
     /// Gradient of [`quantized_linear`](Kernels::quantized_linear) for `x`: `grad W`.
     fn quantized_linear_backward(weight: QuantizedWeight<Self>, grad: Tensor<Self, 2>) -> Tensor<Self, 2> {
         quantized::plain::linear_backward(weight, grad)

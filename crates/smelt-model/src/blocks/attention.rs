@@ -131,13 +131,13 @@ impl<B: Kernels> Attention<B> {
             };
             return parts.map(|part| part.swap_dims(1, 2));
         }
-        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
-        let part = |part: usize| {
-            let projection = projections[part].as_ref().expect("three projections where they are not one");
-            let shape = [pass.batch, pass.seq, counts[part], head_dim];
-            projection.forward(x.clone(), pass.dropout).reshape(shape).swap_dims(1, 2)
-        };
-        [part(0), part(1), part(2)]
+        let projections = [&self.q_proj, &self.k_proj, &self.v_proj]
+            .map(|projection| projection.as_ref().expect("three projections where they are not one"));
+        let mut counts = counts.into_iter();
+        Linear::forward_all(projections, x, pass.dropout).map(|part| {
+            let heads = counts.next().expect("a count for each");
+            part.reshape([pass.batch, pass.seq, heads, head_dim]).swap_dims(1, 2)
+        })
     }
 }
 

@@ -49,6 +49,24 @@ impl<B: Kernels> Linear<B> {
         }
     }
 
+    /// [`forward`](Linear::forward) of one `x` by several projections.
+    pub fn forward_all<const N: usize>(
+        linears: [&Self; N],
+        x: Tensor<B, 2>,
+        dropout: Option<DropoutStream>,
+    ) -> [Tensor<B, 2>; N] {
+        let weights = linears.map(|linear| match &linear.weight {
+            Matrix::Quantized(weight) if linear.lora.is_none() && linear.observer.is_none() => {
+                Some((weight.clone(), linear.computed_bias()))
+            }
+            _ => None,
+        });
+        if weights.iter().all(Option::is_some) {
+            return Kernels::quantized_linears(x, weights.map(|weight| weight.expect("just checked")));
+        }
+        linears.map(|linear| linear.forward(x.clone(), dropout))
+    }
+
     /// The bias as it is computed with.
     pub(crate) fn computed_bias(&self) -> Option<Tensor<B, 1>> {
         self.bias.as_ref().map(|bias| computed(bias.val()))

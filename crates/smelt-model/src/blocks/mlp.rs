@@ -62,10 +62,12 @@ impl<B: Kernels> Mlp<B> {
             return Kernels::gated(gate, up, self.activation);
         }
         let up_proj = self.up_proj.as_ref().expect("an up projection where it is not joined with the gate");
-        let up = up_proj.forward(x.clone(), dropout);
         match &self.gate_proj {
-            Some(gate_proj) => Kernels::gated(gate_proj.forward(x, dropout), up, self.activation),
-            None => Kernels::activation(up, self.activation),
+            Some(gate_proj) => {
+                let [gate, up] = Linear::forward_all([gate_proj, up_proj], x, dropout);
+                Kernels::gated(gate, up, self.activation)
+            }
+            None => Kernels::activation(up_proj.forward(x, dropout), self.activation),
         }
     }
 }

@@ -102,10 +102,18 @@ impl Kernels for Flex {
         weight: QuantizedWeight<Self>,
         bias: Option<Tensor<Self, 1>>,
     ) -> Tensor<Self, 2> {
+        let [y] = Self::quantized_linears(x, [(weight, bias)]);
+        y
+    }
+
+    fn quantized_linears<const N: usize>(
+        x: Tensor<Self, 2>,
+        weights: [(QuantizedWeight<Self>, Option<Tensor<Self, 1>>); N],
+    ) -> [Tensor<Self, 2>; N] {
         if !all_f32([&x]) {
-            return kernels::quantized::plain::linear(x, weight, bias);
+            return weights.map(|(weight, bias)| kernels::quantized::plain::linear(x.clone(), weight, bias));
         }
-        quantized::forward(x, weight, bias)
+        quantized::forward(x, weights)
     }
 
     fn quantized_linear_backward(weight: QuantizedWeight<Self>, grad: Tensor<Self, 2>) -> Tensor<Self, 2> {

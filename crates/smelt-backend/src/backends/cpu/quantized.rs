@@ -26,6 +26,7 @@ mod leaves;
 mod panel;
 mod scales;
 mod sixteen;
+mod turned;
 mod unpack;
 mod values;
 #[cfg(target_arch = "x86_64")]
@@ -37,34 +38,70 @@ use burn::tensor::{DType, Int, Tensor};
 use burn_flex::{Flex, FlexTensor};
 use half::{bf16, f16};
 
-use self::panel::Packed;
+use self::panel::{Packed, Target};
 use self::scales::Scale;
 use super::fill::zeros;
 use super::linear::start;
 use super::matrix::{Destination, Threads, View, product};
 use super::{contiguous, flex, from_vec, values};
+use crate::kernels::quantized::Prepared;
 use crate::kernels::{QuantizationFormat, QuantizedWeight};
 
-/// `x W^T + bias`
-pub(super) fn forward(
+/// `x W^T + bias` of each weight and its bias.
+pub(super) fn forward<const N: usize>(
     x: Tensor<Flex, 2>,
-    weight: QuantizedWeight<Flex>,
-    bias: Option<Tensor<Flex, 1>>,
-) -> Tensor<Flex, 2> {
-    let ([rows, _], [outer, inner]) = (x.dims(), weight.dims());
-    assert_eq!(x.dims()[1], inner, "rows of x, and those of a [{outer}, {inner}] weight");
+    weights: [(QuantizedWeight<Flex>, Option<Tensor<Flex, 1>>); N],
+) -> [Tensor<Flex, 2>; N] {
+    let [rows, inner] = x.dims();
     let x = contiguous(x);
-    // Products are added in both cases.
-    let mut y = start(bias, rows).unwrap_or_else(|| zeros(rows * outer));
-    assert_eq!(y.len(), rows * outer, "a bias for {outer} outputs");
-    let held = Held::of(&weight);
     let x = View::dense(values(&x), rows, inner);
-    match weight.dtype() {
-        DType::F32 => panel::product(&mut y, x, held.packed::<f32>()),
-        DType::F16 => held.rounded_product::<f16>(&mut y, x),
-        _ => held.rounded_product::<bf16>(&mut y, x),
+    let mut products = weights.map(|(weight, bias)| {
+        let [outer, columns] = weight.dims();
+        assert_eq!(columns, inner, "columns of a [{outer}, {columns}] weight, and of x");
+        let y = start(bias, rows).unwrap_or_else(|| zeros(rows * outer));
+        assert_eq!(y.len(), rows * outer, "a bias for {outer} outputs");
+        Product { weight: Held::of(&weight), prepared: weight.prepared, y }
+    });
+    for alike in products.chunk_by_mut(|a, b| a.weight.kind() == b.weight.kind()) {
+        Product::add(alike, x);
     }
-    from_vec(y, [rows, outer])
+    products.map(|Product { weight, y, .. }| from_vec(y, [rows, weight.shape[0]]))
+}
+
+/// What `x W^T` is added to, and `W`.
+struct Product {
+    weight: Held,
+    prepared: Prepared,
+    y: Vec<f32>,
+}
+
+impl Product {
+    /// Adds the products of `x` with weights of one kind.
+    fn add(products: &mut [Self], x: View<'_>) {
+        match products.first().map(|first| first.weight.kind()) {
+            Some((DType::F32, DType::F32, _)) => Self::add_unrounded::<f32>(products, x),
+            Some((DType::F32, DType::F16, _)) => Self::add_unrounded::<f16>(products, x),
+            Some((DType::F32, _, _)) => Self::add_unrounded::<bf16>(products, x),
+            Some((DType::F16, _, _)) => {
+                products
+                    .iter_mut()
+                    .for_each(|product| product.weight.rounded_product::<f16>(&mut product.y, x));
+            }
+            _ => {
+                products
+                    .iter_mut()
+                    .for_each(|product| product.weight.rounded_product::<bf16>(&mut product.y, x));
+            }
+        }
+    }
+
+    fn add_unrounded<T: Scale>(products: &mut [Self], x: View<'_>) {
+        let targets = products.iter_mut().map(|Self { weight, prepared, y }| {
+            let weight = weight.packed::<T>();
+            Target { y, weight, prepared }
+        });
+        panel::add_products(x, targets.collect());
+    }
 }
 
 /// Values that exist in f32 at a time: few enough for the second cache.
@@ -105,7 +142,7 @@ struct Held {
     biases: FlexTensor,
     format: QuantizationFormat,
     /// What values are rounded to.
-    dtype: DType,
+    rounding: DType,
     shape: [usize; 2],
 }
 
@@ -120,9 +157,14 @@ impl Held {
             scales: row_major(flex(weight.scales.clone())),
             biases: row_major(flex(weight.biases.clone())),
             format: weight.format(),
-            dtype: weight.dtype(),
+            rounding: weight.rounding(),
             shape: weight.dims(),
         }
+    }
+
+    /// What decides how it is multiplied: what values are rounded to, and the formats of scales and codes.
+    fn kind(&self) -> (DType, DType, QuantizationFormat) {
+        (self.rounding, self.scales.dtype(), self.format)
     }
 
     fn packed<T: Scale>(&self) -> Packed<'_, T> {
@@ -150,14 +192,14 @@ impl Held {
 
     /// Values of the rows from `start` on, as many as there is room for.
     fn expand(&self, start: usize, to: &mut [f32]) {
-        match self.dtype {
+        match self.rounding {
             DType::F16 => self.expand_rounded::<f16>(start, to),
             DType::BF16 => self.expand_rounded::<bf16>(start, to),
             _ => self.expand_rounded::<f32>(start, to),
         }
     }
 
-    /// Adds `x W^T` to `y`.
+    /// Adds `x W^T` to `y`, for values that are rounded to `R`.
     fn rounded_product<R: Scale>(&self, y: &mut [f32], x: View<'_>) {
         match self.scales.dtype() {
             DType::F16 => dots::product::<R, _>(y, x, self.packed::<f16>()),

@@ -30,8 +30,7 @@ pub(super) fn each(count: usize, work: &(dyn Fn(usize) + Sync)) {
 
 /// As [`each`], for work that is too little to wake a thread for: only those help that look for work anyway.
 pub(super) fn each_awake(count: usize, work: &(dyn Fn(usize) + Sync)) {
-    let awake = |team: &Team| team.helpers.iter().any(|helper| !helper.asleep.load(Ordering::Relaxed));
-    shared_by(awake, count, work);
+    shared_by(Team::is_awake, count, work);
 }
 
 fn shared_by(is_worth_it: impl Fn(&Team) -> bool, count: usize, work: &(dyn Fn(usize) + Sync)) {
@@ -51,6 +50,23 @@ fn shared_by(is_worth_it: impl Fn(&Team) -> bool, count: usize, work: &(dyn Fn(u
 
 /// Calls `work` with every item, as [`each`] does with numbers.
 pub(super) fn for_each<T: Send>(items: impl IntoIterator<Item = T>, work: impl Fn(T) + Sync) {
+    items_by(each, items, work);
+}
+
+/// As [`for_each`], by those threads only that [`each_awake`] says.
+pub(super) fn for_each_awake<T: Send>(items: impl IntoIterator<Item = T>, work: impl Fn(T) + Sync) {
+    if team().is_awake() {
+        items_by(each_awake, items, work);
+    } else {
+        items.into_iter().for_each(work);
+    }
+}
+
+fn items_by<T: Send>(
+    each: impl Fn(usize, &(dyn Fn(usize) + Sync)),
+    items: impl IntoIterator<Item = T>,
+    work: impl Fn(T) + Sync,
+) {
     let mut items = items.into_iter();
     let (Some(first), second) = (items.next(), items.next()) else { return };
     let Some(second) = second else { return work(first) };
@@ -158,6 +174,11 @@ impl Team {
             Some(Helper { thread: thread.thread().clone(), asleep })
         });
         Self { turn: Mutex::new(()), helpers: helpers.collect(), shared }
+    }
+
+    /// Whether anyone looks for work.
+    fn is_awake(&self) -> bool {
+        self.helpers.iter().any(|helper| !helper.asleep.load(Ordering::Relaxed))
     }
 
     fn run(&self, count: usize, call: &(dyn Fn(usize) + Sync)) {

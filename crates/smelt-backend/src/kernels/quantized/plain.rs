@@ -59,7 +59,7 @@ fn blocks<B: Kernels>(weight: QuantizedWeight<B>) -> impl Iterator<Item = (usize
 
 /// What the codes stand for, `[out, in]` in f32 ([`GroupScale::value`](super::GroupScale::value)).
 fn expanded<B: Kernels>(weight: QuantizedWeight<B>) -> Tensor<B, 2> {
-    let ([out, features], dtype, device) = (weight.dims(), weight.dtype(), weight.device());
+    let ([out, features], dtype, device) = (weight.dims(), weight.rounding(), weight.device());
     let computes_in =
         |dtype| dtype == DType::F32 || B::keeps_weights_in(dtype) || B::supports_dtype(&device, dtype);
     if !computes_in(dtype) {

@@ -1,5 +1,9 @@
 //! A quantized weight on a device, and its bytes on the host.
 
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor, TensorData};
@@ -10,7 +14,7 @@ use super::{QuantizationError, QuantizationFormat};
 use crate::{Kernels, tensor_over};
 
 /// A weight `[out, in]` whose rows are groups of codes: code `q` stands for `scale q + bias`, computed in the format
-/// of the scales.
+/// of the scales, or in f32 ([`QuantizedWeight::unrounded`]).
 ///
 /// Copies share the tensors. Nothing in it is a parameter: it is not trained, saved or counted as one.
 #[derive(Module, Debug)]
@@ -26,6 +30,33 @@ pub struct QuantizedWeight<B: Backend> {
     /// The format of scales and biases in files; tensors are in f32 where the backend has no other.
     #[module(skip)]
     dtype: DType,
+    /// The format that values are computed in.
+    #[module(skip)]
+    rounding: DType,
+    /// What the backend makes of it for its products.
+    #[module(skip)]
+    pub(crate) prepared: Prepared,
+}
+
+/// What a backend makes of a weight when it first needs it, and keeps with it; of any type, but always the same.
+#[derive(Clone, Default)]
+pub(crate) struct Prepared(Arc<OnceLock<Box<dyn Any + Send + Sync>>>);
+
+impl Prepared {
+    /// What is kept, or what `make` makes of the weight.
+    ///
+    /// # Panics
+    /// If something of another type was made before.
+    pub fn get_or_make<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> &T {
+        let kept = self.0.get_or_init(|| Box::new(make()));
+        kept.downcast_ref().expect("a weight is prepared in one way")
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.get().is_some() { "Prepared" } else { "unprepared" })
+    }
 }
 
 /// The parts of a quantized weight as files hold them, row-major and little-endian.
@@ -63,6 +94,20 @@ impl<B: Backend> QuantizedWeight<B> {
         self.dtype
     }
 
+    /// The format that values are computed in: product and sum are rounded to it.
+    pub(crate) fn rounding(&self) -> DType {
+        self.rounding
+    }
+
+    /// The same codes for values that are computed in f32, which take less time where scales are in 16 bits.
+    ///
+    /// Such are those of MLX's quantized products, where its `dequantize` rounds each to the scales' format: they differ
+    /// by up to half a unit in the last place of that, from numbers that were rounded to a few bits.
+    #[must_use]
+    pub fn unrounded(self) -> Self {
+        Self { rounding: DType::F32, ..self }
+    }
+
     /// Memory that it takes.
     pub fn size_bytes(&self) -> usize {
         let scales = self.scales.shape().num_elements() * self.scales.dtype().size();
@@ -75,6 +120,7 @@ impl<B: Backend> QuantizedWeight<B> {
             packed: self.packed.clone().narrow(0, start, count),
             scales: self.scales.clone().narrow(0, start, count),
             biases: self.biases.clone().narrow(0, start, count),
+            prepared: Prepared::default(),
             ..*self
         }
     }
@@ -85,6 +131,7 @@ impl<B: Backend> QuantizedWeight<B> {
             packed: self.packed.clone().select(0, ids.clone()),
             scales: self.scales.clone().select(0, ids.clone()),
             biases: self.biases.clone().select(0, ids),
+            prepared: Prepared::default(),
             ..*self
         }
     }
@@ -131,6 +178,8 @@ impl<B: Kernels> QuantizedWeight<B> {
             biases: on_device(biases),
             format,
             dtype,
+            rounding: dtype,
+            prepared: Prepared::default(),
         })
     }
 }

@@ -58,6 +58,7 @@ impl FolderJob<'_> {
     fn round<B: Kernels>(&self, device: &B::Device) -> Result<FolderSpeed, CliError> {
         let started = Instant::now();
         let (config, model) = model_files::load::<B>(self.folder, LoadOptions::default(), device)?;
+        let model = model.unrounded();
         let load_seconds = started.elapsed().as_secs_f64();
         let prompt = batch(1, PROMPT_TOKENS, config.decoder.vocab_size).input_ids;
         let options = GenerateOptions { max_tokens: self.tokens, ..GenerateOptions::default() };

@@ -61,6 +61,7 @@ impl Job for BeamJob<'_> {
 
     fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
         let (config, model) = self.model.source.load::<B>(&device)?;
+        let model = model.unrounded();
         let is_wanted = || !self.context.interrupt.requested();
         match generate_beams(&model, &config, self.prompt, &self.options, &device, is_wanted) {
             Err(GenerateError::Unwanted) => Err(CliError::Interrupted { hint: None }),

@@ -12,8 +12,9 @@ use crate::backends::cpu::matrix::{Columns, Destination, Threads, View, product}
 use crate::backends::cpu::{from_vec, team};
 use crate::kernels::{AttentionOptions, AttentionSegment};
 
-/// Multiplications of queries and keys from which on threads share the work.
+/// Multiplications of queries and keys from which on threads share the work, and those that are awake.
 const FEWEST_MULTIPLICATIONS: usize = 1 << 18;
+const FEWEST_AWAKE: usize = 1 << 14;
 
 /// As `Kernels::attention`.
 pub(in super::super) fn forward(
@@ -137,8 +138,10 @@ fn attend(sequences: &[Sequence<'_>], [batch, rows]: [usize; 2], q: &Heads) -> T
         let packed: Vec<_> =
             sequences.iter().map(|sequence| (sequence.rows > TILE).then(|| sequence.packed())).collect();
         let tasks = tasks(sequences, &packed, features, &mut output);
-        if products * features < FEWEST_MULTIPLICATIONS {
+        if products * features < FEWEST_AWAKE {
             tasks.into_iter().for_each(|task| task.run(Threads::One));
+        } else if products * features < FEWEST_MULTIPLICATIONS {
+            team::for_each_awake(tasks, |task| task.run(Threads::One));
         } else if tasks.len() < team::threads() {
             tasks.into_iter().for_each(|task| task.run(Threads::All));
         } else {

@@ -8,28 +8,32 @@
 
 use std::arch::x86_64::*;
 
-use super::digits::{DIGITS, REGISTER_WORDS};
-use super::kernel::{Codes, Numbers, Panel, Totals};
+use super::digits::{DIGITS, REGISTER_WORDS, UNIT};
+use super::kernel::{InPlace, Numbers, Totals};
 use super::lanes::Lanes;
+use super::scales::Scale;
+use super::turned::OUTPUTS;
 use crate::backends::cpu::matrix::Vector;
 
-/// Outputs that are computed side by side.
-const OUTPUTS: usize = 16;
 /// How far behind the codes in use others are fetched, in words: rows lie behind each other.
 const AHEAD: usize = 3 << 10;
+/// How many panels ahead scales and biases are.
+const PANELS_AHEAD: usize = 2;
+/// Bytes of a line of the caches.
+const LINE: usize = 64;
 
-/// Adds the products of a panel and one row to `totals`.
+/// Adds the products of the codes and one row to `totals`.
 ///
 /// # Safety
 /// The machine has AVX-512 with VNNI; everything holds as many groups and outputs as it should, and digits are in
 /// registers.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) unsafe fn add(panel: Panel, codes: Codes, x: Numbers, totals: Totals) {
+pub(super) unsafe fn add<T: Scale>(codes: InPlace<T>, x: Numbers, totals: Totals) {
     // SAFETY: the caller's promise.
     unsafe {
-        match panel.fields {
-            1 => add_to::<1>(panel, codes, x, totals),
-            2 => add_to::<2>(panel, codes, x, totals),
+        match codes.fields {
+            1 => add_to::<T, 1>(codes, x, totals),
+            2 => add_to::<T, 2>(codes, x, totals),
             fields => unreachable!("codes in {fields} fields in place"),
         }
     }
@@ -37,17 +41,18 @@ pub(super) unsafe fn add(panel: Panel, codes: Codes, x: Numbers, totals: Totals)
 
 /// [`add`] where bytes have `FIELDS` codes.
 #[inline(always)]
-unsafe fn add_to<const FIELDS: usize>(panel: Panel, codes: Codes, x: Numbers, to: Totals) {
+unsafe fn add_to<T: Scale, const FIELDS: usize>(codes: InPlace<T>, x: Numbers, to: Totals) {
     // SAFETY: the promise of `add`.
     unsafe {
-        let starts = panel.rows.starts::<OUTPUTS>();
+        let starts = codes.codes.starts::<OUTPUTS>();
+        let row_words = codes.groups * codes.units * UNIT / 4 / FIELDS;
         let mut total: __m512 = Vector::load(to.from);
         // A quarter of a register has the codes of a unit in one field, or half of them.
         let quarters = codes.units * 2 / FIELDS;
         let (mut group, mut half) = (0, [_mm512_setzero_si512(); 2]);
-        for (index, first) in (0..panel.words).step_by(REGISTER_WORDS).enumerate() {
-            let words = REGISTER_WORDS.min(panel.words - first);
-            let ahead = panel.rows.from.wrapping_add(AHEAD + index * OUTPUTS * REGISTER_WORDS);
+        for (index, first) in (0..row_words).step_by(REGISTER_WORDS).enumerate() {
+            let words = REGISTER_WORDS.min(row_words - first);
+            let ahead = codes.codes.from.wrapping_add(AHEAD + index * OUTPUTS * REGISTER_WORDS);
             let digits = x.words.add(index * FIELDS * DIGITS * REGISTER_WORDS);
             let [low, high] = match words {
                 REGISTER_WORDS => sums::<FIELDS, true>(&starts, first, words, digits, ahead),
@@ -82,9 +87,14 @@ unsafe fn add_to<const FIELDS: usize>(panel: Panel, codes: Codes, x: Numbers, to
             };
             for (at, [low, high]) in (group..).zip(groups).take(count) {
                 let number = number(low, high).mul(Vector::splat(x.steps.add(at)));
-                total = total.mul_add(number, Vector::load(codes.scales.add(at * OUTPUTS)));
-                let sum = Vector::splat(x.sums.add(at));
-                total = total.mul_add(sum, Vector::load(codes.biases.add(at * OUTPUTS)));
+                let scales = codes.scales.add(at * 2 * OUTPUTS);
+                total = total.mul_add(number, T::load(scales, OUTPUTS));
+                total = total.mul_add(Vector::splat(x.sums.add(at)), T::load(scales.add(OUTPUTS), OUTPUTS));
+                // Of a panel after the next.
+                let ahead: *const u8 = scales.wrapping_add(PANELS_AHEAD * codes.groups * 2 * OUTPUTS).cast();
+                for line in (0..2 * OUTPUTS * size_of::<T>()).step_by(LINE) {
+                    <__m512 as Vector<16>>::prefetch(ahead.wrapping_add(line));
+                }
             }
             group += count;
         }

@@ -51,6 +51,19 @@ pub(super) struct Panel {
     pub ahead: *const u32,
 }
 
+/// All codes of some outputs that are multiplied where they lie, and what they stand for.
+#[derive(Clone, Copy)]
+pub(super) struct InPlace<T> {
+    pub codes: Rows<u32>,
+    /// Codes in each byte of a word.
+    pub fields: usize,
+    /// As [`super::turned::Turned`] has them.
+    pub scales: *const T,
+    pub groups: usize,
+    /// Units of a group.
+    pub units: usize,
+}
+
 /// Codes of an output that are unpacked before they are multiplied, where rows are few: a multiple of every group, and
 /// few enough for a machine to do both at once.
 const SPAN: usize = 128;

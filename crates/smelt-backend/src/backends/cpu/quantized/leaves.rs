@@ -8,7 +8,7 @@ use std::arch::x86_64::{__m256, __m512};
 use std::sync::OnceLock;
 
 use super::dots::{self, Operand};
-use super::kernel::{self, Codes, Numbers, Panel, Totals};
+use super::kernel::{self, Codes, InPlace, Numbers, Panel, Totals};
 use super::panel::Output;
 use super::scales::{self, Scale};
 use super::sixteen::{LANES, Sixteen};
@@ -124,14 +124,14 @@ pub(super) fn multiplies_in_place() -> bool {
 ///
 /// # Safety
 /// As there; [`multiplies_in_place`].
-pub(super) unsafe fn add_in_place(panel: Panel, codes: Codes, x: Numbers, totals: Totals) {
+pub(super) unsafe fn add_in_place<T: Scale>(codes: InPlace<T>, x: Numbers, totals: Totals) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the caller's promise.
     unsafe {
-        super::in_place::add(panel, codes, x, totals);
+        super::in_place::add(codes, x, totals);
     }
     #[cfg(not(target_arch = "x86_64"))]
-    unreachable!("codes of {} words in place: {:p}, {}, {:p}", panel.words, codes.words, x.rows, totals.from);
+    unreachable!("{} groups of codes in place: {}, {:p}", codes.groups, x.rows, totals.from);
 }
 
 /// Whether values are computed in f16, 32 at a time: processors with AVX512-FP16 have AVX512-BF16, which

@@ -9,15 +9,18 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use burn::tensor::DType;
+
 use super::digits::{Digits, Order, TILE_ROWS, Tile, UNIT};
-use super::kernel::{Codes, Numbers, Panel, SPAN_NUMBERS, Totals};
+use super::kernel::{Codes, InPlace, Numbers, Panel, SPAN_NUMBERS, Totals};
 use super::leaves::{self, MAX_LANES};
 use super::scales::Scale;
+use super::turned::{OUTPUTS, Turned};
 use super::unpack::Rows;
 use crate::backends::cpu::matrix::{Room, View};
 use crate::backends::cpu::team;
 use crate::kernels::QuantizationFormat;
-use crate::kernels::quantized::unpack;
+use crate::kernels::quantized::{Prepared, unpack};
 
 /// Tiles of rows that stay in the second cache, in digits.
 const TILES: usize = 32;
@@ -80,7 +83,7 @@ impl<'a, T: Scale> Packed<'a, T> {
         (bytemuck::cast_slice(words), &self.scales[groups.clone()], &self.biases[groups])
     }
 
-    fn groups(&self) -> usize {
+    pub fn groups(&self) -> usize {
         self.inner / self.format.group_size()
     }
 
@@ -112,6 +115,8 @@ struct Scratch {
     scales: Room,
     /// `[group][lane]`
     biases: Room,
+    /// Scales or biases as they lie, in f32.
+    wide: Room,
     /// `[lane][code]`, where codes run on from byte to byte.
     bytes: Vec<u32>,
 }
@@ -138,43 +143,89 @@ impl Output {
 // SAFETY: each thread reads and writes outputs that no other does.
 unsafe impl Sync for Output {}
 
-/// Adds `x weight^T` to `y`, row-major.
+/// What `x weight^T` is added to, row-major.
+pub(super) struct Target<'a, T> {
+    pub y: &'a mut [f32],
+    pub weight: Packed<'a, T>,
+    /// Of the weight.
+    pub prepared: &'a Prepared,
+}
+
+/// A target divided into pieces, which threads take one by one.
+struct Pieces<'a, T> {
+    weight: Packed<'a, T>,
+    turned: Option<&'a Turned<T>>,
+    output: Output,
+    /// Outputs of a piece.
+    size: usize,
+    /// Pieces that lie side by side, and all.
+    across: usize,
+    count: usize,
+}
+
+/// Adds the products of `x` with weights of one format to their targets.
 ///
 /// # Panics
-/// If the shapes do not fit each other.
-pub(super) fn product(y: &mut [f32], x: View<'_>, weight: Packed<'_, f32>) {
-    assert_eq!(x.columns, weight.inner, "{} features of x, and those of the weight", x.columns);
-    assert_eq!(y.len(), x.rows * weight.outer, "{} rows of {} outputs", x.rows, weight.outer);
-    let lanes = leaves::lanes();
-    let output = Output { to: y.as_mut_ptr(), row_stride: weight.outer };
+/// If the shapes do not fit each other, or formats differ.
+pub(super) fn add_products<T: Scale>(x: View<'_>, targets: Vec<Target<'_, T>>) {
+    let Some(first) = targets.first().map(|target| target.weight) else { return };
+    let (format, lanes) = (first.format, leaves::lanes());
     // More rows take no more time if codes are turned.
-    let in_place = x.rows == 1 && matches!(weight.format.bits(), 4 | 8) && leaves::multiplies_in_place();
+    let in_place = x.rows == 1 && matches!(format.bits(), 4 | 8) && leaves::multiplies_in_place();
     DIGITS.with_borrow_mut(|digits| {
-        let order = Order { fields: weight.fields(), in_registers: in_place };
-        digits.write(x, weight.format.group_size(), order);
-        let (digits, output) = (&*digits, &output);
-        let piece = match digits.tiles() {
-            0 | 1 => piece_outputs(&weight, lanes),
-            _ => PANELS * lanes,
-        };
-        let across = weight.outer.div_ceil(piece);
-        team::each(across * digits.tiles().div_ceil(TILES), &|index| {
-            let first = index % across * piece;
-            let outputs = first..weight.outer.min(first + piece);
-            let first_tile = index / across * TILES;
-            let tiles = first_tile..digits.tiles().min(first_tile + TILES);
-            SCRATCH.with_borrow_mut(|scratch| {
-                // SAFETY: `Packed::new` and the assertions above hold all that is read or written within its buffer;
-                // pieces of the output do not overlap.
-                unsafe {
-                    match in_place {
-                        true => piece_in_place(weight, digits, outputs, *output, scratch),
-                        false => piece_of(weight, digits, tiles, outputs, *output, scratch),
-                    }
-                }
+        digits.write(x, format.group_size(), Order { fields: first.fields(), in_registers: in_place });
+        let digits = &*digits;
+        let pieces = targets.into_iter().map(|Target { y, weight, prepared }| {
+            let outer = weight.outer;
+            assert_eq!((weight.inner, weight.format), (x.columns, format), "features of x, and the format");
+            assert_eq!(y.len(), x.rows * outer, "{} rows of {outer} outputs", x.rows);
+            let size = match digits.tiles() {
+                0 | 1 => piece_outputs(&weight, lanes),
+                _ => PANELS * lanes,
+            };
+            let across = outer.div_ceil(size);
+            Pieces {
+                weight,
+                turned: in_place.then(|| prepared.get_or_make(|| Turned::of(weight))),
+                output: Output { to: y.as_mut_ptr(), row_stride: outer },
+                size,
+                across,
+                count: across * digits.tiles().div_ceil(TILES),
+            }
+        });
+        let pieces: Vec<_> = pieces.collect();
+        team::each(pieces.iter().map(|pieces| pieces.count).sum(), &|mut index| {
+            let mut pieces = pieces.iter();
+            let pieces = pieces.find(|pieces| {
+                let is_here = index < pieces.count;
+                index -= if is_here { 0 } else { pieces.count };
+                is_here
             });
+            // SAFETY: `Packed::new` and the assertions above hold all that is read or written within its buffer; pieces
+            // of the outputs do not overlap.
+            unsafe { pieces.expect("a piece for each number").add(index, digits) };
         });
     });
+}
+
+impl<T: Scale> Pieces<'_, T> {
+    /// Adds piece `index`.
+    ///
+    /// # Safety
+    /// The outputs are in the buffer, and nobody else has them.
+    unsafe fn add(&self, index: usize, digits: &Digits) {
+        let first = index % self.across * self.size;
+        let outputs = first..self.weight.outer.min(first + self.size);
+        let first_tile = index / self.across * TILES;
+        let tiles = first_tile..digits.tiles().min(first_tile + TILES);
+        // SAFETY: the caller's promise.
+        SCRATCH.with_borrow_mut(|scratch| unsafe {
+            match self.turned {
+                Some(turned) => piece_in_place(self.weight, turned, digits, outputs, self.output),
+                None => piece_of(self.weight, digits, tiles, outputs, self.output, scratch),
+            }
+        });
+    }
 }
 
 /// Outputs of a piece of a weight that is read once; a multiple of `unit`.
@@ -187,8 +238,8 @@ pub(super) fn piece_outputs<T: Scale>(weight: &Packed<'_, T>, unit: usize) -> us
 ///
 /// # Safety
 /// The outputs are in the buffer, and nobody else has them.
-unsafe fn piece_of(
-    weight: Packed<'_, f32>,
+unsafe fn piece_of<T: Scale>(
+    weight: Packed<'_, T>,
     digits: &Digits,
     tiles: Range<usize>,
     outputs: Range<usize>,
@@ -223,28 +274,33 @@ unsafe fn piece_of(
 ///
 /// # Safety
 /// The outputs are in the buffer, and nobody else has them; [`leaves::multiplies_in_place`].
-unsafe fn piece_in_place(
-    weight: Packed<'_, f32>,
+unsafe fn piece_in_place<T: Scale>(
+    weight: Packed<'_, T>,
+    turned: &Turned<T>,
     digits: &Digits,
     outputs: Range<usize>,
     output: Output,
-    scratch: &mut Scratch,
 ) {
-    let lanes = leaves::lanes();
     let x = numbers(digits.tile(0));
-    for first in outputs.clone().step_by(lanes) {
-        let count = lanes.min(outputs.end - first);
+    let stride = weight.row_words();
+    for first in outputs.clone().step_by(OUTPUTS) {
+        let count = OUTPUTS.min(outputs.end - first);
+        let groups = InPlace {
+            codes: Rows { from: weight.words[first * stride..].as_ptr(), stride, count },
+            fields: weight.fields(),
+            scales: turned.panel(first).as_ptr(),
+            groups: weight.groups(),
+            units: weight.format.group_size() / UNIT,
+        };
         // SAFETY: the caller's promise.
         unsafe {
-            let panel = panel(weight, first, count, &mut scratch.bytes);
-            let codes = codes(weight, first, count, scratch);
-            with_totals(output.at(0, first), x.rows, count, |to| leaves::add_in_place(panel, codes, x, to));
+            with_totals(output.at(0, first), x.rows, count, |to| leaves::add_in_place(groups, x, to));
         }
     }
 }
 
 /// The packed codes of `count` outputs from `first` on; those that run on from byte to byte get one of their own.
-fn panel(weight: Packed<'_, f32>, first: usize, count: usize, bytes: &mut Vec<u32>) -> Panel {
+fn panel<T: Scale>(weight: Packed<'_, T>, first: usize, count: usize, bytes: &mut Vec<u32>) -> Panel {
     let stride = weight.row_words();
     let from = weight.words[first * stride..].as_ptr();
     if weight.fields() > 1 || weight.format.bits() == 8 {
@@ -267,19 +323,30 @@ fn panel(weight: Packed<'_, f32>, first: usize, count: usize, bytes: &mut Vec<u3
 ///
 /// # Safety
 /// The outputs are there.
-unsafe fn codes(weight: Packed<'_, f32>, first: usize, count: usize, scratch: &mut Scratch) -> Codes {
+unsafe fn codes<T: Scale>(weight: Packed<'_, T>, first: usize, count: usize, scratch: &mut Scratch) -> Codes {
     let groups = weight.groups();
-    let turned = |from: &[f32], to: &mut Room| {
+    let Scratch { scales, biases, wide, .. } = scratch;
+    let mut turned = |from: &[T], to: &mut Room| {
+        let from = &from[first * groups..][..count * groups];
         let to = to.of(groups * leaves::lanes()).as_mut_ptr();
-        let rows = Rows { from: from[first * groups..].as_ptr(), stride: groups, count };
-        // SAFETY: the caller's promise.
-        unsafe { leaves::turn(rows, groups, to) };
+        // SAFETY: the numbers are there, and there is room for whole registers of them.
+        unsafe {
+            let from = match T::dtype() {
+                DType::F32 => from.as_ptr().cast(),
+                _ => {
+                    let wide = wide.of(from.len().next_multiple_of(MAX_LANES)).as_mut_ptr();
+                    leaves::widen(from.as_ptr(), from.len(), wide);
+                    wide.cast_const()
+                }
+            };
+            leaves::turn(Rows { from, stride: groups, count }, groups, to);
+        }
         to.cast_const()
     };
     Codes {
         words: std::ptr::null(),
-        scales: turned(weight.scales, &mut scratch.scales),
-        biases: turned(weight.biases, &mut scratch.biases),
+        scales: turned(weight.scales, scales),
+        biases: turned(weight.biases, biases),
         groups,
         units: weight.format.group_size() / UNIT,
         bytes: weight.format.bits() == 8,

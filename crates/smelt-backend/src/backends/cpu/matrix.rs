@@ -25,7 +25,7 @@ pub(super) use columns::Columns;
 pub(super) use leaves::{at_level, for_count};
 pub(super) use lines::Room;
 pub(super) use stored::Stored;
-pub(super) use vector::{Portable, Vector, mul_add};
+pub(super) use vector::{Portable, Vector};
 pub(super) use view::View;
 
 use tile::Output;

@@ -1,23 +1,21 @@
 //! Products with packed weights, whose values never exist as a whole.
 //!
-//! Where scales are in f32, codes are multiplied as integers. `x` is written in integers, too: three bytes for each number, and a step for each group (`digits`). So the sum over
-//! a group is exact, and comes out the same in any order: bytes of codes times bytes of digits, four at a time, as
-//! machines do fastest (`kernel`). One scale and one bias then make it a number, groups one after the other, whatever
-//! the number of rows, outputs and threads, and whatever the instruction set.
+//! Where values are computed in f32, codes are multiplied as integers. `x` is written in integers, too: three bytes for
+//! each number, and a step for each group (`digits`). So the sum over a group is exact, and comes out the same in any
+//! order: bytes of codes times bytes of digits, four at a time, as machines do fastest (`kernel`). One scale and one
+//! bias then make it a number, groups one after the other, whatever the number of rows, outputs and threads, and
+//! whatever the instruction set.
 //!
 //! Three bytes keep as much of the largest number of a group as f32 does; rounding `x` to one, as is common, would
 //! leave an error of 2^-8.
 //!
-//! Values of groups whose scales are in 16 bits are rounded to 16 bits (see [`GroupScale`]), and no longer a scale
-//! times a sum of codes: each is computed or looked up (`values`), and multiplied in f32 in 16 lanes (`dots`).
+//! Values that are rounded to 16 bits (see [`GroupScale`]) are no longer a scale times a sum of codes: some rows of them
+//! are expanded at a time (`expand`), and multiplied as any matrix is.
 //!
 //! [`GroupScale`]: crate::kernels::quantized::GroupScale
 
 mod digits;
-mod dots;
 mod expand;
-#[cfg(target_arch = "x86_64")]
-mod fp16;
 #[cfg(target_arch = "x86_64")]
 mod in_place;
 mod kernel;
@@ -82,17 +80,16 @@ impl Product {
             Some((DType::F32, DType::F32, _)) => Self::add_unrounded::<f32>(products, x),
             Some((DType::F32, DType::F16, _)) => Self::add_unrounded::<f16>(products, x),
             Some((DType::F32, _, _)) => Self::add_unrounded::<bf16>(products, x),
-            Some((DType::F16, _, _)) => {
-                products
-                    .iter_mut()
-                    .for_each(|product| product.weight.rounded_product::<f16>(&mut product.y, x));
-            }
-            _ => {
-                products
-                    .iter_mut()
-                    .for_each(|product| product.weight.rounded_product::<bf16>(&mut product.y, x));
-            }
+            _ => products.iter_mut().for_each(|product| product.add_rounded(x)),
         }
+    }
+
+    fn add_rounded(&mut self, x: View<'_>) {
+        let outer = self.weight.shape[0];
+        self.weight.blocks(|first, block| {
+            let y = &mut self.y[first..];
+            product(y, outer, Destination::Add, 1.0, x, block.transposed(), Threads::All);
+        });
     }
 
     fn add_unrounded<T: Scale>(products: &mut [Self], x: View<'_>) {
@@ -196,15 +193,6 @@ impl Held {
             DType::F16 => self.expand_rounded::<f16>(start, to),
             DType::BF16 => self.expand_rounded::<bf16>(start, to),
             _ => self.expand_rounded::<f32>(start, to),
-        }
-    }
-
-    /// Adds `x W^T` to `y`, for values that are rounded to `R`.
-    fn rounded_product<R: Scale>(&self, y: &mut [f32], x: View<'_>) {
-        match self.scales.dtype() {
-            DType::F16 => dots::product::<R, _>(y, x, self.packed::<f16>()),
-            DType::BF16 => dots::product::<R, _>(y, x, self.packed::<bf16>()),
-            _ => dots::product::<R, _>(y, x, self.packed::<f32>()),
         }
     }
 

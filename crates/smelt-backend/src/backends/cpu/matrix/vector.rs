@@ -36,7 +36,7 @@ pub(in super::super) trait Vector<const LANES: usize>: Copy {
 /// `sum + a * b`, rounded once where every machine of the architecture multiplies and adds in one instruction;
 /// elsewhere it would be a call.
 #[inline(always)]
-pub(in super::super) fn mul_add(sum: f32, a: f32, b: f32) -> f32 {
+fn mul_add(sum: f32, a: f32, b: f32) -> f32 {
     if cfg!(target_arch = "aarch64") { a.mul_add(b, sum) } else { sum + a * b }
 }
 

@@ -7,13 +7,11 @@ use std::arch::x86_64::{__m256, __m512};
 #[cfg(target_arch = "x86_64")]
 use std::sync::OnceLock;
 
-use super::dots::{self, Operand};
 use super::kernel::{self, Codes, InPlace, Numbers, Panel, Totals};
-use super::panel::Output;
 use super::scales::{self, Scale};
-use super::sixteen::{LANES, Sixteen};
+use super::sixteen::LANES;
 use super::unpack::{self, Rows};
-use super::values::{self, Computed, Groups, LookedUp, PackedOrder};
+use super::values::{self, Row};
 use crate::backends::cpu::matrix::Portable;
 use crate::backends::cpu::simd::{Level, level};
 
@@ -134,84 +132,34 @@ pub(super) unsafe fn add_in_place<T: Scale>(codes: InPlace<T>, x: Numbers, total
     unreachable!("{} groups of codes in place: {}, {:p}", codes.groups, x.rows, totals.from);
 }
 
-/// Whether values are computed in f16, 32 at a time: processors with AVX512-FP16 have AVX512-BF16, which
-/// `SMELT_CPU=avx512` is without.
-#[cfg(target_arch = "x86_64")]
-fn has_fp16() -> bool {
-    static FP16: OnceLock<bool> = OnceLock::new();
-    *FP16.get_or_init(|| {
-        let detected = is_x86_feature_detected!("avx512fp16") && is_x86_feature_detected!("avx512vbmi");
-        crate::backends::cpu::simd::bf16_unit().is_some() && detected
-    })
-}
-
 /// Defines a function that calls `$body::<V>` with the sixteen numbers of the machine's instruction set.
 macro_rules! of_sixteen {
-    ($(#[$meta:meta])* fn $name:ident $(<$scale:ident>)? ($($arg:ident: $ty:ty),* $(,)?) = $body:path) => {
+    ($(#[$meta:meta])* fn $name:ident $(<$($scale:ident),+>)? ($($arg:ident: $ty:ty),* $(,)?) = $body:path) => {
         $(#[$meta])*
-        pub(super) unsafe fn $name $(<$scale: Scale>)? ($($arg: $ty),*) {
+        pub(super) unsafe fn $name $(<$($scale: Scale),+>)? ($($arg: $ty),*) {
             use $body as body;
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-            unsafe fn avx512 $(<$scale: Scale>)? ($($arg: $ty),*) {
+            unsafe fn avx512 $(<$($scale: Scale),+>)? ($($arg: $ty),*) {
                 // SAFETY: the caller's promise, and the instruction set is on.
-                unsafe { body::<__m512 $(, $scale)?>($($arg),*) }
+                unsafe { body::<__m512 $($(, $scale)+)?>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
-            unsafe fn avx2 $(<$scale: Scale>)? ($($arg: $ty),*) {
+            unsafe fn avx2 $(<$($scale: Scale),+>)? ($($arg: $ty),*) {
                 // SAFETY: the caller's promise, and the instruction set is on.
-                unsafe { body::<[__m256; 2] $(, $scale)?>($($arg),*) }
+                unsafe { body::<[__m256; 2] $($(, $scale)+)?>($($arg),*) }
             }
             match level() {
                 // SAFETY: `level` detected the instruction set; the rest is the caller's promise.
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx512 => unsafe { avx512 $(::<$scale>)? ($($arg),*) },
+                Level::Avx512 => unsafe { avx512 $(::<$($scale),+>)? ($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx2 => unsafe { avx2 $(::<$scale>)? ($($arg),*) },
+                Level::Avx2 => unsafe { avx2 $(::<$($scale),+>)? ($($arg),*) },
                 // SAFETY: the caller's promise; this one needs no instruction set.
-                _ => unsafe { body::<[f32; LANES] $(, $scale)?>($($arg),*) },
+                _ => unsafe { body::<[f32; LANES] $($(, $scale)+)?>($($arg),*) },
             }
-        }
-    };
-}
-
-/// Defines a function that calls `$body::<D>` with the fastest way to values that are rounded to `R`.
-macro_rules! of_values {
-    ($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:path) => {
-        $(#[$meta])*
-        pub(super) unsafe fn $name<R: Scale>(order: PackedOrder, $($arg: $ty),*) {
-            use $body as body;
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512fp16")]
-            unsafe fn fp16<R: Scale>(order: PackedOrder, $($arg: $ty),*) {
-                match order {
-                    // SAFETY: the caller's promise, and the instruction set is on.
-                    PackedOrder::Bytes => unsafe { body::<R::Bytes>($($arg),*) },
-                    // SAFETY: as above.
-                    PackedOrder::Pairs => unsafe { body::<R::Pairs>($($arg),*) },
-                }
-            }
-            #[inline(always)]
-            unsafe fn plain<V: Sixteen, R: Scale>(order: PackedOrder, $($arg: $ty),*) {
-                match order {
-                    // SAFETY: the caller's promise.
-                    PackedOrder::Bytes => unsafe { body::<Computed<V, R>>($($arg),*) },
-                    // SAFETY: as above.
-                    PackedOrder::Pairs => unsafe { body::<LookedUp<V, R>>($($arg),*) },
-                }
-            }
-            of_sixteen! {
-                fn widest<R>(order: PackedOrder, $($arg: $ty),*) = plain
-            }
-            #[cfg(target_arch = "x86_64")]
-            if has_fp16() {
-                // SAFETY: the instruction set is there; the rest is the caller's promise.
-                return unsafe { fp16::<R>(order, $($arg),*) };
-            }
-            // SAFETY: the caller's promise.
-            unsafe { widest::<R>(order, $($arg),*) }
         }
     };
 }
@@ -225,33 +173,9 @@ of_sixteen! {
 }
 
 of_sixteen! {
-    /// As [`dots::dots`].
-    ///
-    /// # Safety
-    /// As there.
-    fn dots(w: Operand, x: Operand, inner: usize, to: Output) = dots::dots
-}
-
-of_values! {
-    /// As [`values::prepare`].
-    ///
-    /// # Safety
-    /// As there.
-    fn prepare(constants: *mut f32, stride: usize) = values::prepare
-}
-
-of_values! {
     /// As [`values::write`].
     ///
     /// # Safety
     /// As there.
-    fn write(codes: Rows<u8>, groups: Groups, to: *mut f32) = values::write
-}
-
-of_values! {
-    /// As [`dots::products`].
-    ///
-    /// # Safety
-    /// As there.
-    fn products(codes: Rows<u8>, groups: Groups, x: *const f32, sums: *mut f32) = dots::products
+    fn write<R, T>(row: Row<T>, to: *mut f32) = values::write
 }

@@ -229,7 +229,7 @@ impl<T: Scale> Pieces<'_, T> {
 }
 
 /// Outputs of a piece of a weight that is read once; a multiple of `unit`.
-pub(super) fn piece_outputs<T: Scale>(weight: &Packed<'_, T>, unit: usize) -> usize {
+fn piece_outputs<T: Scale>(weight: &Packed<'_, T>, unit: usize) -> usize {
     let least = READ_BYTES.div_ceil(weight.row_words() * size_of::<u32>());
     weight.outer.div_ceil(PIECES * team::threads()).max(least).next_multiple_of(unit)
 }

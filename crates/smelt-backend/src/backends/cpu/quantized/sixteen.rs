@@ -1,11 +1,8 @@
-//! Sixteen numbers side by side, in as many registers as they take: sums of products have as many lanes on every
-//! machine, and come out the same.
+//! Sixteen numbers side by side, in as many registers as they take.
 
 #![allow(unsafe_code, reason = "instructions that not every machine has, on memory given by pointers")]
 
-use crate::backends::cpu::matrix::mul_add;
-
-/// Lanes of a sum.
+/// How many they are.
 pub(super) const LANES: usize = 16;
 
 /// Numbers in f32.
@@ -14,18 +11,12 @@ pub(super) const LANES: usize = 16;
 /// Every method needs the instruction set of the implementation; those that take a pointer read or write 16 values
 /// there, of any alignment, or as many as they say.
 pub(super) trait Sixteen: Copy {
-    /// Registers that they take.
-    const REGISTERS: usize;
-
-    unsafe fn zero() -> Self;
     /// The number at `from` in every lane.
     unsafe fn splat(from: *const f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
-    /// `self + a * b`, rounded once where the machine can.
-    unsafe fn mul_add(self, a: Self, b: Self) -> Self;
 
     /// The first `count` numbers at `from` in f32, and zeros.
     unsafe fn load_f32(from: *const f32, count: usize) -> Self;
@@ -39,22 +30,10 @@ pub(super) trait Sixteen: Copy {
     unsafe fn in_f16(self) -> Self;
     /// Rounded to the nearest number in bf16, of numbers below 2^111.
     unsafe fn in_bf16(self) -> Self;
-    /// What the lanes hold at half of the 32 codes of 4 bits in the 16 bytes at `from`: lane `4 i + l` gets what lane
-    /// `c` holds, where `c` is code `8 l + 2 i + HALF`.
-    unsafe fn look_up<const HALF: usize>(self, from: *const u8) -> Self;
-    /// Brings the line at `address` near, which may be anywhere.
-    fn prefetch(address: *const u8);
 }
 
 /// Loops of plain Rust, for machines without a better implementation.
 impl Sixteen for [f32; LANES] {
-    const REGISTERS: usize = 4;
-
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        [0.0; LANES]
-    }
-
     #[inline(always)]
     unsafe fn splat(from: *const f32) -> Self {
         // SAFETY: the caller's promise.
@@ -81,11 +60,6 @@ impl Sixteen for [f32; LANES] {
     #[inline(always)]
     unsafe fn mul(self, other: Self) -> Self {
         std::array::from_fn(|lane| self[lane] * other[lane])
-    }
-
-    #[inline(always)]
-    unsafe fn mul_add(self, a: Self, b: Self) -> Self {
-        std::array::from_fn(|lane| mul_add(self[lane], a[lane], b[lane]))
     }
 
     #[inline(always)]
@@ -121,17 +95,6 @@ impl Sixteen for [f32; LANES] {
     unsafe fn in_bf16(self) -> Self {
         self.map(|x| half::bf16::from_f32(x).to_f32())
     }
-
-    #[inline(always)]
-    unsafe fn look_up<const HALF: usize>(self, from: *const u8) -> Self {
-        // SAFETY: the caller's promise.
-        let words: [[u8; 4]; 4] = unsafe { from.cast::<[[u8; 4]; 4]>().read_unaligned() };
-        let words = words.map(u32::from_le_bytes);
-        std::array::from_fn(|lane| self[(words[lane % 4] >> (lane / 4 * 8 + HALF * 4)) as usize & 15])
-    }
-
-    #[inline(always)]
-    fn prefetch(_address: *const u8) {}
 }
 
 /// The first `count` numbers at `from`, and zeros.
@@ -145,12 +108,4 @@ unsafe fn first<T: Copy>(from: *const T, count: usize, value: impl Fn(T) -> f32)
         true => value(unsafe { from.add(lane).read_unaligned() }),
         false => 0.0,
     })
-}
-
-/// The sum of all lanes, by halves.
-#[inline(always)]
-pub(super) fn added(lanes: [f32; LANES]) -> f32 {
-    let eight: [f32; 8] = std::array::from_fn(|lane| lanes[lane] + lanes[lane + 8]);
-    let four: [f32; 4] = std::array::from_fn(|lane| eight[lane] + eight[lane + 4]);
-    (four[0] + four[2]) + (four[1] + four[3])
 }

@@ -10,13 +10,6 @@ use crate::backends::cpu::matrix::Vector;
 // SAFETY: of all that follows, the callers of `Sixteen` promise the instruction set and the memory.
 
 impl Sixteen for __m512 {
-    const REGISTERS: usize = 1;
-
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        unsafe { Vector::zero() }
-    }
-
     #[inline(always)]
     unsafe fn splat(from: *const f32) -> Self {
         unsafe { Vector::splat(from) }
@@ -40,11 +33,6 @@ impl Sixteen for __m512 {
     #[inline(always)]
     unsafe fn mul(self, other: Self) -> Self {
         unsafe { Vector::mul(self, other) }
-    }
-
-    #[inline(always)]
-    unsafe fn mul_add(self, a: Self, b: Self) -> Self {
-        unsafe { Vector::mul_add(self, a, b) }
     }
 
     #[inline(always)]
@@ -83,22 +71,6 @@ impl Sixteen for __m512 {
             _mm512_fnmadd_ps(power, dropped, _mm512_fmadd_ps(power, dropped, self))
         }
     }
-
-    #[inline(always)]
-    unsafe fn look_up<const HALF: usize>(self, from: *const u8) -> Self {
-        unsafe {
-            let words = _mm512_broadcast_i32x4(_mm_loadu_si128(from.cast()));
-            let fields = _mm512_setr_epi32(0, 0, 0, 0, 8, 8, 8, 8, 16, 16, 16, 16, 24, 24, 24, 24);
-            let fields = _mm512_add_epi32(fields, _mm512_set1_epi32(4 * HALF as i32));
-            // Of an index, the lowest four bits count.
-            _mm512_permutexvar_ps(_mm512_srlv_epi32(words, fields), self)
-        }
-    }
-
-    #[inline(always)]
-    fn prefetch(address: *const u8) {
-        <Self as Vector<16>>::prefetch(address);
-    }
 }
 
 /// Of a number in f32.
@@ -115,13 +87,6 @@ fn lanes(count: usize) -> __mmask16 {
 
 /// Lanes 0 to 7, and 8 to 15.
 impl Sixteen for [__m256; 2] {
-    const REGISTERS: usize = 2;
-
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        unsafe { [_mm256_setzero_ps(); 2] }
-    }
-
     #[inline(always)]
     unsafe fn splat(from: *const f32) -> Self {
         unsafe { [Vector::splat(from); 2] }
@@ -148,11 +113,6 @@ impl Sixteen for [__m256; 2] {
     #[inline(always)]
     unsafe fn mul(self, other: Self) -> Self {
         unsafe { [Vector::mul(self[0], other[0]), Vector::mul(self[1], other[1])] }
-    }
-
-    #[inline(always)]
-    unsafe fn mul_add(self, a: Self, b: Self) -> Self {
-        unsafe { [Vector::mul_add(self[0], a[0], b[0]), Vector::mul_add(self[1], a[1], b[1])] }
     }
 
     #[inline(always)]
@@ -201,23 +161,6 @@ impl Sixteen for [__m256; 2] {
     unsafe fn in_bf16(self) -> Self {
         unsafe { [eight_in_bf16(self[0]), eight_in_bf16(self[1])] }
     }
-
-    #[inline(always)]
-    unsafe fn look_up<const HALF: usize>(self, from: *const u8) -> Self {
-        unsafe {
-            let words = _mm256_broadcastsi128_si256(_mm_loadu_si128(from.cast()));
-            let fields = _mm256_setr_epi32(0, 0, 0, 0, 8, 8, 8, 8);
-            let fields = _mm256_add_epi32(fields, _mm256_set1_epi32(4 * HALF as i32));
-            let low = _mm256_srlv_epi32(words, fields);
-            let high = _mm256_srlv_epi32(_mm256_srli_epi32::<16>(words), fields);
-            [eight_looked_up(self, low), eight_looked_up(self, high)]
-        }
-    }
-
-    #[inline(always)]
-    fn prefetch(address: *const u8) {
-        <__m256 as Vector<8>>::prefetch(address);
-    }
 }
 
 /// [`Sixteen::in_bf16`] of eight.
@@ -227,17 +170,6 @@ unsafe fn eight_in_bf16(x: __m256) -> __m256 {
         let power = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(SIGN_AND_EXPONENT));
         let (power, dropped) = (_mm256_castsi256_ps(power), _mm256_set1_ps(DROPPED));
         _mm256_fnmadd_ps(power, dropped, _mm256_fmadd_ps(power, dropped, x))
-    }
-}
-
-/// What the table holds for the lowest four bits of `codes`.
-#[inline(always)]
-unsafe fn eight_looked_up([low, high]: [__m256; 2], codes: __m256i) -> __m256 {
-    unsafe {
-        // Each half of the table sees three bits; the fourth chooses between them.
-        let fourth = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(codes));
-        let (low, high) = (_mm256_permutevar8x32_ps(low, codes), _mm256_permutevar8x32_ps(high, codes));
-        _mm256_blendv_ps(low, high, fourth)
     }
 }
 

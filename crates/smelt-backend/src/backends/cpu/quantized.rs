@@ -40,7 +40,7 @@ use self::panel::{Packed, Target};
 use self::scales::Scale;
 use super::fill::zeros;
 use super::linear::start;
-use super::matrix::{Destination, Threads, View, product};
+use super::matrix::{BLOCK_K, Destination, Threads, View, product};
 use super::{contiguous, flex, from_vec, values};
 use crate::kernels::quantized::Prepared;
 use crate::kernels::{QuantizationFormat, QuantizedWeight};
@@ -101,7 +101,7 @@ impl Product {
     }
 }
 
-/// Values that exist in f32 at a time: few enough for the second cache.
+/// Values that exist in f32 at a time, about: few enough for the second cache.
 const EXPANDED_VALUES: usize = 1 << 18;
 
 /// `grad W`, where `W` is expanded some rows at a time.
@@ -177,7 +177,8 @@ impl Held {
     /// Calls `work` with the values of some rows after the other, and the first of these rows.
     fn blocks(&self, mut work: impl FnMut(usize, View<'_>)) {
         let [outer, inner] = self.shape;
-        let count = (EXPANDED_VALUES / inner).clamp(1, outer.max(1));
+        // Products along rows have whole chains.
+        let count = (EXPANDED_VALUES / inner).next_multiple_of(BLOCK_K).clamp(1, outer.max(1));
         let mut expanded = vec![0.0; count * inner];
         for start in (0..outer).step_by(count) {
             let count = count.min(outer - start);

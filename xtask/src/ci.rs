@@ -57,6 +57,11 @@ fn cargo_steps(workspace: &Workspace, name: &str) -> Vec<Step> {
         Step::new(name, command)
     };
     let whole = ["--release", "--workspace", "--features", BACKENDS];
+    // Examples of the documentation apart: nextest runs none.
+    let tests = |chosen: &[&str]| match has_nextest(workspace) {
+        true => step(&[&["nextest", "run"], chosen].concat()),
+        false => step(&[&["test", "--tests"], chosen].concat()),
+    };
     match name {
         "fmt" => vec![step(&["fmt", "--all", "--check"])],
         "clippy" => {
@@ -70,23 +75,11 @@ fn cargo_steps(workspace: &Workspace, name: &str) -> Vec<Step> {
         "backends" => {
             let packages = ON_EVERY_BACKEND.iter().flat_map(|package| ["--package", package]);
             let chosen: Vec<&str> = packages.chain(["--release", "--features", BACKENDS]).collect();
-            if has_nextest(workspace) {
-                vec![step(&[&["nextest", "run"], &chosen[..]].concat())]
-            } else {
-                vec![step(&[&["test"], &chosen[..], &["--tests"]].concat())]
-            }
+            vec![tests(&chosen)]
         }
         _ => {
             let whole = ["--release", "--workspace", "--features", "cpu"];
-            if has_nextest(workspace) {
-                // nextest runs no examples of the documentation.
-                vec![
-                    step(&[&["test"], &whole[..], &["--doc", "--quiet"]].concat()),
-                    step(&[&["nextest", "run"], &whole[..]].concat()),
-                ]
-            } else {
-                vec![step(&[&["test"], &whole[..]].concat())]
-            }
+            vec![step(&[&["test"], &whole[..], &["--doc", "--quiet"]].concat()), tests(&whole)]
         }
     }
 }

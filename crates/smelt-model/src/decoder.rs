@@ -120,8 +120,8 @@ impl<B: Backend> Decoder<B> {
         tables.chain(linears.map(|(path, linear)| (path, &mut linear.weight)))
     }
 
-    /// With the values of packed matrices computed in f32 ([`unrounded`](smelt_backend::kernels::QuantizedWeight::unrounded)): for inference, whose results
-    /// nobody compares number by number.
+    /// For inference, whose results nobody compares number by number: the values of packed matrices are computed in
+    /// f32 ([`QuantizedWeight::unrounded`](smelt_backend::kernels::QuantizedWeight::unrounded)).
     #[must_use]
     pub fn unrounded(mut self) -> Self {
         for (_, matrix) in self.matrices_mut() {

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use smelt_backend::kernels::{Head, HeadWeight};
+use smelt_backend::kernels::{Head, HeadWeight, QuantizedWeight};
 use smelt_backend::{Kernels, to_host};
 
 use super::observer::Observer;
@@ -55,16 +55,21 @@ impl<B: Kernels> Linear<B> {
         x: Tensor<B, 2>,
         dropout: Option<DropoutStream>,
     ) -> [Tensor<B, 2>; N] {
-        let weights = linears.map(|linear| match &linear.weight {
-            Matrix::Quantized(weight) if linear.lora.is_none() && linear.observer.is_none() => {
-                Some((weight.clone(), linear.computed_bias()))
+        let packed: Vec<_> = linears.iter().filter_map(|linear| linear.packed()).collect();
+        match packed.try_into() {
+            Ok(weights) => Kernels::quantized_linears::<N>(x, weights),
+            Err(_) => linears.map(|linear| linear.forward(x.clone(), dropout)),
+        }
+    }
+
+    /// The weight and the bias of a product of packed codes, where nothing else is done.
+    fn packed(&self) -> Option<(QuantizedWeight<B>, Option<Tensor<B, 1>>)> {
+        match &self.weight {
+            Matrix::Quantized(weight) if self.lora.is_none() && self.observer.is_none() => {
+                Some((weight.clone(), self.computed_bias()))
             }
             _ => None,
-        });
-        if weights.iter().all(Option::is_some) {
-            return Kernels::quantized_linears(x, weights.map(|weight| weight.expect("just checked")));
         }
-        linears.map(|linear| linear.forward(x.clone(), dropout))
     }
 
     /// The bias as it is computed with.

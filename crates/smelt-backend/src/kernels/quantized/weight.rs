@@ -101,8 +101,8 @@ impl<B: Backend> QuantizedWeight<B> {
 
     /// The same codes for values that are computed in f32, which take less time where scales are in 16 bits.
     ///
-    /// Such are those of MLX's quantized products, where its `dequantize` rounds each to the scales' format: they differ
-    /// by up to half a unit in the last place of that, from numbers that were rounded to a few bits.
+    /// MLX decodes with such values on Metal, where `mx.dequantize` rounds each to the scales' format: they differ by
+    /// up to half a unit in the last place of that, from numbers that were rounded to a few bits.
     #[must_use]
     pub fn unrounded(self) -> Self {
         Self { rounding: DType::F32, ..self }

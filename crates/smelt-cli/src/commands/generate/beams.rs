@@ -60,10 +60,9 @@ impl Job for BeamJob<'_> {
     type Output = Result<Vec<BeamSequence>, CliError>;
 
     fn run<B: Kernels>(self, device: B::Device) -> Self::Output {
-        let (config, model) = self.model.source.load::<B>(&device)?;
-        let model = model.unrounded();
+        let model = self.model.load::<B>(&device)?.decoder;
         let is_wanted = || !self.context.interrupt.requested();
-        match generate_beams(&model, &config, self.prompt, &self.options, &device, is_wanted) {
+        match generate_beams(&model, &self.model.config, self.prompt, &self.options, &device, is_wanted) {
             Err(GenerateError::Unwanted) => Err(CliError::Interrupted { hint: None }),
             found => Ok(found?),
         }

@@ -285,7 +285,7 @@ unsafe fn piece_in_place<T: Scale>(
     let stride = weight.row_words();
     for first in outputs.clone().step_by(OUTPUTS) {
         let count = OUTPUTS.min(outputs.end - first);
-        let groups = InPlace {
+        let codes = InPlace {
             codes: Rows { from: weight.words[first * stride..].as_ptr(), stride, count },
             fields: weight.fields(),
             scales: turned.panel(first).as_ptr(),
@@ -294,7 +294,7 @@ unsafe fn piece_in_place<T: Scale>(
         };
         // SAFETY: the caller's promise.
         unsafe {
-            with_totals(output.at(0, first), x.rows, count, |to| leaves::add_in_place(groups, x, to));
+            with_totals(output.at(0, first), x.rows, count, |to| leaves::add_in_place(codes, x, to));
         }
     }
 }

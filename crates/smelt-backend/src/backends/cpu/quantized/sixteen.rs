@@ -13,7 +13,6 @@ pub(super) const LANES: usize = 16;
 pub(super) trait Sixteen: Copy {
     /// The number at `from` in every lane.
     unsafe fn splat(from: *const f32) -> Self;
-    unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
@@ -38,12 +37,6 @@ impl Sixteen for [f32; LANES] {
     unsafe fn splat(from: *const f32) -> Self {
         // SAFETY: the caller's promise.
         [unsafe { *from }; LANES]
-    }
-
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe { from.cast::<Self>().read_unaligned() }
     }
 
     #[inline(always)]

@@ -16,11 +16,6 @@ impl Sixteen for __m512 {
     }
 
     #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        unsafe { Vector::load(from) }
-    }
-
-    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         unsafe { Vector::store(self, to) }
     }
@@ -93,11 +88,6 @@ impl Sixteen for [__m256; 2] {
     }
 
     #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        unsafe { [Vector::load(from), Vector::load(from.add(8))] }
-    }
-
-    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         unsafe {
             Vector::store(self[0], to);
@@ -117,7 +107,10 @@ impl Sixteen for [__m256; 2] {
 
     #[inline(always)]
     unsafe fn load_f32(from: *const f32, count: usize) -> Self {
-        unsafe { Self::load(padded(from, count).as_ptr()) }
+        unsafe {
+            let numbers = padded(from, count);
+            [Vector::load(numbers.as_ptr()), Vector::load(numbers[8..].as_ptr())]
+        }
     }
 
     #[inline(always)]

@@ -10,15 +10,16 @@ use std::arch::x86_64::{__cpuid_count, _xgetbv};
 
 use nix::libc;
 
-/// The processor has AMX with bf16, the system keeps its state, and has allowed this process to use it.
+/// The processor has AMX with bf16 and bytes, the system keeps its state, and has allowed this process to use it.
 pub(super) fn is_granted() -> bool {
     const BF16: u32 = 1 << 22;
     const TILES: u32 = 1 << 24;
+    const BYTES: u32 = 1 << 25;
     /// Bits of the state that the system keeps: the setting of the tiles, and what they hold.
     const STATE: u64 = 0b11 << 17;
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("xsave")
-        && __cpuid_count(7, 0).edx & (BF16 | TILES) == BF16 | TILES
+        && __cpuid_count(7, 0).edx & (BF16 | TILES | BYTES) == BF16 | TILES | BYTES
         // SAFETY: the processor has XSAVE, and the system uses it, or else AVX-512 would not have been detected.
         && unsafe { kept_state() } & STATE == STATE
         && request()
@@ -124,5 +125,60 @@ pub(super) unsafe fn multiply(
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
         );
+    }
+}
+
+// What follows is one instruction each, so that others may stand between them: no compiler touches a tile.
+
+/// Lines of bytes, or of sums in i32, from one to the next.
+const LINE: usize = 64;
+
+/// Fills tile `TO` with zeros.
+///
+/// # Safety
+/// Between [`set_up`] and [`release`].
+#[inline(always)]
+pub(super) unsafe fn zero<const TO: usize>() {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("tilezero tmm{to}", to = const TO, options(nostack, nomem)) }
+}
+
+/// Reads tile `TO`, whose lines lie one after the other.
+///
+/// # Safety
+/// Between [`set_up`] and [`release`]; the lines are there.
+#[inline(always)]
+pub(super) unsafe fn load<const TO: usize>(from: *const u8) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!("tileloadd tmm{to}, [{from} + {line}]", to = const TO, from = in(reg) from, line = in(reg) LINE,
+            options(nostack, readonly));
+    }
+}
+
+/// Adds to the sums in tile `TO` the products of tile `A`, 16 lines of signed bytes, with tile `B`, 16 columns of
+/// unsigned ones, four by four.
+///
+/// # Safety
+/// Between [`set_up`] and [`release`].
+#[inline(always)]
+pub(super) unsafe fn add_bytes<const TO: usize, const A: usize, const B: usize>() {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!("tdpbsud tmm{to}, tmm{a}, tmm{b}", to = const TO, a = const A, b = const B,
+            options(nostack, nomem));
+    }
+}
+
+/// Writes tile `FROM`, line after line.
+///
+/// # Safety
+/// Between [`set_up`] and [`release`]; there is room.
+#[inline(always)]
+pub(super) unsafe fn store<const FROM: usize>(to: *mut i32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!("tilestored [{to} + {line}], tmm{tile}", tile = const FROM, to = in(reg) to, line = in(reg) LINE,
+            options(nostack));
     }
 }

@@ -24,6 +24,8 @@ mod leaves;
 mod panel;
 mod scales;
 mod sixteen;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod squares;
 mod turned;
 mod unpack;
 mod values;

@@ -29,6 +29,12 @@ impl Room {
         unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), len) }
     }
 
+    /// The numbers there.
+    pub fn numbers(&self) -> &[f32] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * 16) }
+    }
+
     /// Where the numbers begin.
     pub fn from(&self) -> *const f32 {
         self.0.as_ptr().cast()

@@ -1,19 +1,24 @@
 //! Numbers written in integers: three digits to base 256 each, from -128 to 127, and a step for each group of a row.
 
-use crate::backends::cpu::matrix::View;
+use std::ops::Range;
+
+use crate::backends::cpu::matrix::{Room, View};
 use crate::backends::cpu::simd::vectorized;
 use crate::backends::cpu::team;
+use crate::kernels::QuantizationFormat;
 
 /// Digits of a number.
 pub(super) const DIGITS: usize = 3;
-/// Rows that a tile of a product has.
-pub(super) const TILE_ROWS: usize = 8;
+/// Rows of the largest tile of a product.
+pub(super) const MAX_TILE_ROWS: usize = 16;
 /// Numbers whose digits lie together, and of which every group has a multiple.
 pub(super) const UNIT: usize = 32;
 /// Words that the digits of a unit take.
 pub(super) const UNIT_WORDS: usize = DIGITS * UNIT / 4;
 /// Words of the widest register.
 pub(super) const REGISTER_WORDS: usize = 16;
+/// Numbers of the largest group.
+const MAX_GROUP: usize = QuantizationFormat::GROUP_SIZES[2];
 /// The largest number of a group in steps: nearly the largest that three digits write.
 const STEPS: f32 = (127 << 16) as f32;
 
@@ -22,23 +27,69 @@ const STEPS: f32 = (127 << 16) as f32;
 pub(super) struct Order {
     /// Codes in each byte of a word. A unit has those of the lowest field of all its bytes first.
     pub fields: usize,
-    /// Digits are in registers of [`REGISTER_WORDS`], `[register of codes][row][field][digit]`: those of one field of all
-    /// the codes that a register holds. Otherwise, they lie as [`Digits::words`] says.
-    pub in_registers: bool,
+    pub layout: Layout,
+}
+
+/// Which digits lie together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// `[unit][row][digit]`: those of 32 numbers.
+    Units,
+    /// `[register of codes][row][field][digit]`: those of one field of all the codes that a register of
+    /// [`REGISTER_WORDS`] holds.
+    Registers,
+    /// `[two units][digit][row]`: those of 64 numbers, a line of a square of [`REGISTER_WORDS`] rows, of which the last
+    /// tile may not use all.
+    Squares,
 }
 
 impl Order {
-    /// Units that share a register of codes.
+    /// Units that share registers.
     fn units(self) -> usize {
-        if self.in_registers { 2 * self.fields } else { 1 }
+        match self.layout {
+            Layout::Units => 1,
+            Layout::Registers => 2 * self.fields,
+            Layout::Squares => 2,
+        }
+    }
+
+    /// Rows of a tile.
+    fn tile_rows(self) -> usize {
+        match self.layout {
+            Layout::Units | Layout::Registers => 8,
+            Layout::Squares => MAX_TILE_ROWS,
+        }
+    }
+
+    /// Where the digits of a unit begin in a tile with `rows` rows.
+    #[inline(always)]
+    fn start(self, unit: usize, row: usize, rows: usize) -> usize {
+        let (units, at) = (self.units(), unit % self.units());
+        match self.layout {
+            Layout::Units => (unit * rows + row) * UNIT_WORDS,
+            Layout::Registers => {
+                (unit / units * rows + row) * units * UNIT_WORDS + at * UNIT / 4 / self.fields
+            }
+            Layout::Squares => (unit / units * DIGITS * MAX_TILE_ROWS + row) * REGISTER_WORDS + at * UNIT / 4,
+        }
+    }
+
+    /// Words from a digit to the next, and from a field to the next.
+    #[inline(always)]
+    fn strides(self) -> [usize; 2] {
+        match self.layout {
+            Layout::Units => [UNIT / 4, UNIT / 4 / self.fields],
+            Layout::Registers => [REGISTER_WORDS, DIGITS * REGISTER_WORDS],
+            Layout::Squares => [MAX_TILE_ROWS * REGISTER_WORDS, UNIT / 4 / self.fields],
+        }
     }
 }
 
-/// Some rows of `x`, in tiles of up to [`TILE_ROWS`].
+/// Some rows of `x`, in tiles.
 #[derive(Default)]
 pub(super) struct Digits {
-    /// `[unit][row][digit]` of each tile: the digits of 32 numbers, a byte each.
-    words: Vec<u32>,
+    /// The digits of each tile, a byte each.
+    words: Room,
     /// `[group][row]` of each tile.
     steps: Vec<f32>,
     /// Sums of the numbers of each group, as they are in digits; `[group][row]` of each tile.
@@ -48,6 +99,8 @@ pub(super) struct Digits {
     group_size: usize,
     /// Words of a row.
     row_words: usize,
+    /// Rows of all tiles but the last.
+    tile_rows: usize,
 }
 
 /// A tile of [`Digits`].
@@ -66,15 +119,17 @@ impl Digits {
         let groups = inner / group_size;
         (self.rows, self.inner, self.group_size) = (rows, inner, group_size);
         self.row_words = (inner / UNIT).next_multiple_of(order.units()) * UNIT_WORDS;
-        // What fills the last register is multiplied with zeros.
-        self.words.resize(rows * self.row_words, 0);
+        let tile = order.tile_rows();
+        self.tile_rows = tile;
         self.steps.resize(rows * groups, 0.0);
         self.sums.resize(rows * groups, 0.0);
-        let words = self.words.chunks_mut(TILE_ROWS * self.row_words);
-        let scales = self.steps.chunks_mut(TILE_ROWS * groups).zip(self.sums.chunks_mut(TILE_ROWS * groups));
-        team::for_each(words.zip(scales).enumerate(), |(tile, (words, (steps, sums)))| {
-            let first = tile * TILE_ROWS;
-            let tile_rows = TILE_ROWS.min(rows - first);
+        // What fills the last register is multiplied with zeros; what fills the last square is not looked at.
+        let words = self.words.of(rows.next_multiple_of(tile) * self.row_words);
+        let words = bytemuck::cast_slice_mut(words).chunks_mut(tile * self.row_words);
+        let scales = self.steps.chunks_mut(tile * groups).zip(self.sums.chunks_mut(tile * groups));
+        team::for_each(words.zip(scales).enumerate(), |(index, (words, (steps, sums)))| {
+            let first = index * tile;
+            let tile_rows = tile.min(rows - first);
             for row in 0..tile_rows {
                 write_row(x.row(first + row), group_size, order, [row, tile_rows], words, steps, sums);
             }
@@ -83,17 +138,27 @@ impl Digits {
 
     /// How many tiles there are.
     pub fn tiles(&self) -> usize {
-        self.rows.div_ceil(TILE_ROWS)
+        self.rows.div_ceil(self.tile_rows)
+    }
+
+    /// The tiles of some rows, from the first of a tile on, as far as there are.
+    pub fn tiles_of(&self, rows: Range<usize>) -> Range<usize> {
+        rows.start / self.tile_rows..rows.end.min(self.rows).div_ceil(self.tile_rows)
+    }
+
+    /// The first row of tile `index`.
+    pub fn first_row(&self, index: usize) -> usize {
+        index * self.tile_rows
     }
 
     /// Tile `index`.
     pub fn tile(&self, index: usize) -> Tile<'_> {
-        let first = index * TILE_ROWS;
-        let rows = TILE_ROWS.min(self.rows - first);
+        let first = self.first_row(index);
+        let rows = self.tile_rows.min(self.rows - first);
         let part = |row: usize| first * row..(first + rows) * row;
         let groups = part(self.inner / self.group_size);
         Tile {
-            words: &self.words[part(self.row_words)],
+            words: &bytemuck::cast_slice(self.words.numbers())[first * self.row_words..],
             steps: &self.steps[groups.clone()],
             sums: &self.sums[groups],
             rows,
@@ -130,31 +195,27 @@ fn write_row_of<const FIELDS: usize>(
     steps: &mut [f32],
     sums: &mut [f32],
 ) {
-    // Words from a unit to the next of its register, from a digit to the next, and from a field to the next.
     let field_words = UNIT / 4 / FIELDS;
-    let (digit_stride, field_stride) = match order.in_registers {
-        true => (REGISTER_WORDS, DIGITS * REGISTER_WORDS),
-        false => (UNIT / 4, field_words),
-    };
-    let units = order.units();
+    let [digit_stride, field_stride] = order.strides();
+    // Digits of a group, field after field. Compilers make vectors of loops that are as simple as these, and of slices.
+    let mut all = [0u32; MAX_GROUP];
+    let in_field = group_size / FIELDS;
     for (group, x) in x.chunks_exact(group_size).enumerate() {
-        let in_group = x.as_chunks::<UNIT>().0;
-        let (step, per_step) = step(in_group);
+        let (step, per_step) = step(x);
         let mut sum = 0;
-        for (unit, x) in in_group.iter().enumerate() {
-            let unit = group * group_size / UNIT + unit;
-            let start = (unit / units * rows + row) * units * UNIT_WORDS + unit % units * field_words;
-            let x: [f32; UNIT] = std::array::from_fn(|at| x[source::<FIELDS>(at)]);
-            let x = x.map(|x| rounded(x * per_step));
-            sum += x.iter().sum::<i32>();
-            let x = x.map(in_digits);
-            for digit in 0..DIGITS {
-                let bytes = x.map(|x| (x >> (8 * digit)) as u8);
-                let (bytes, _) = bytes.as_chunks::<4>();
-                for (field, bytes) in bytes.chunks_exact(field_words).enumerate() {
-                    let at = start + digit * digit_stride + field * field_stride;
-                    for (word, bytes) in words[at..at + field_words].iter_mut().zip(bytes) {
-                        *word = u32::from_le_bytes(*bytes);
+        for (field, digits) in all.chunks_exact_mut(in_field).enumerate().take(FIELDS) {
+            for (digits, x) in digits.iter_mut().zip(x.as_chunks::<FIELDS>().0) {
+                let x = rounded(x[field] * per_step);
+                sum += x;
+                *digits = in_digits(x);
+            }
+            for (unit, digits) in digits.chunks_exact(UNIT / FIELDS).enumerate() {
+                let start = order.start(group * group_size / UNIT + unit, row, rows) + field * field_stride;
+                for digit in 0..DIGITS {
+                    let words = &mut words[start + digit * digit_stride..][..field_words];
+                    let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
+                    for (byte, digits) in bytes.iter_mut().zip(digits) {
+                        *byte = (digits >> (8 * digit)) as u8;
                     }
                 }
             }
@@ -166,16 +227,11 @@ fn write_row_of<const FIELDS: usize>(
 
 /// The step of a group, and its inverse; 0 for a group of zeros, and NaN for one with a number that is not finite.
 #[inline(always)]
-fn step(units: &[[f32; UNIT]]) -> (f32, f32) {
+fn step(x: &[f32]) -> (f32, f32) {
     /// Below it, numbers are 0: the inverse of the step would be infinite.
     const SMALLEST: f32 = 1e-30;
-    let mut largest = [0u32; UNIT];
-    for unit in units {
-        for (largest, x) in largest.iter_mut().zip(unit) {
-            *largest = (*largest).max(x.to_bits() & 0x7fff_ffff);
-        }
-    }
-    let largest = f32::from_bits(largest.into_iter().fold(0, u32::max));
+    let largest = x.iter().fold(0, |largest, x| (x.to_bits() & 0x7fff_ffff).max(largest));
+    let largest = f32::from_bits(largest);
     if !largest.is_finite() {
         (f32::NAN, 0.0)
     } else if largest < SMALLEST {
@@ -203,28 +259,29 @@ fn in_digits(x: i32) -> u32 {
     x.cast_unsigned().wrapping_add(LOWEST) ^ LOWEST
 }
 
-/// Which number of a unit comes `at` its place: those of the first field of all bytes, then those of the next.
-const fn source<const FIELDS: usize>(at: usize) -> usize {
-    at % (UNIT / FIELDS) * FIELDS + at / (UNIT / FIELDS)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::backends::cpu::matrix::View;
 
+    /// Which number of a unit comes `at` its place: those of the first field of all bytes, then those of the next.
+    fn source(fields: usize, at: usize) -> usize {
+        at % (UNIT / fields) * fields + at / (UNIT / fields)
+    }
+
     /// The number whose digits are at `place` of a row.
     fn value(tile: Tile<'_>, order: Order, row: usize, group_size: usize, place: usize) -> f64 {
         let (unit, within) = (place / UNIT, place % UNIT);
         let digit = |digit: usize| {
-            let byte = match order.in_registers {
-                false => (unit * tile.rows + row) * UNIT_WORDS * 4 + digit * UNIT + within,
-                true => {
+            let byte = match order.layout {
+                Layout::Units => (unit * tile.rows + row) * UNIT_WORDS * 4 + digit * UNIT + within,
+                Layout::Registers => {
                     let (units, field_bytes) = (2 * order.fields, UNIT / order.fields);
                     let (field, within) = (within / field_bytes, within % field_bytes);
                     let register = (unit / units * tile.rows + row) * order.fields + field;
                     (register * DIGITS + digit) * REGISTER_WORDS * 4 + unit % units * field_bytes + within
                 }
+                Layout::Squares => ((unit / 2 * DIGITS + digit) * 16 + row) * 64 + unit % 2 * UNIT + within,
             };
             f64::from(tile.words[byte / 4].to_le_bytes()[byte % 4] as i8)
         };
@@ -238,30 +295,31 @@ mod tests {
 
     #[test]
     fn digits_are_those_of_the_numbers_in_their_order() {
-        let (rows, inner, group_size) = (11, 192, 64);
+        let (rows, inner, group_size) = (19, 192, 64);
         let mut x: Vec<f32> = (0..rows * inner).map(|at| (at as f32 * 0.37).sin() * 5.0).collect();
         x[64..128].fill(0.0);
         x[130] = -300.0;
-        let sources = [(1, source::<1> as fn(usize) -> usize), (2, source::<2>), (4, source::<4>)];
-        for ((fields, source), in_registers) in sources.into_iter().flat_map(|of| [(of, false), (of, true)]) {
-            let order = Order { fields, in_registers };
+        let layouts = [(Layout::Units, 8), (Layout::Registers, 8), (Layout::Squares, 16)];
+        let orders = [1, 2, 4].into_iter().flat_map(|fields| layouts.map(|layout| (fields, layout)));
+        for (fields, (layout, tile_rows)) in orders {
+            let order = Order { fields, layout };
             let mut digits = Digits::default();
             digits.write(View::dense(&x, rows, inner), group_size, order);
             for row in 0..rows {
-                let tile = digits.tile(row / TILE_ROWS);
+                let tile = digits.tile(row / tile_rows);
                 for group in 0..inner / group_size {
                     let places = group * group_size..(group + 1) * group_size;
                     let numbers = &x[row * inner..][places.clone()];
                     let largest = numbers.iter().fold(0f32, |largest, x| largest.max(x.abs()));
                     let mut sum = 0.0;
                     for place in places {
-                        let at = place / UNIT * UNIT + source(place % UNIT);
-                        let found = value(tile, order, row % TILE_ROWS, group_size, place);
+                        let at = place / UNIT * UNIT + source(fields, place % UNIT);
+                        let found = value(tile, order, row % tile_rows, group_size, place);
                         let error = (found - f64::from(x[row * inner + at])).abs();
                         assert!(error <= f64::from(largest) * LARGEST_ERROR, "{row}, {at}: {found}");
                         sum += found;
                     }
-                    let found = f64::from(tile.sums[group * tile.rows + row % TILE_ROWS]);
+                    let found = f64::from(tile.sums[group * tile.rows + row % tile_rows]);
                     assert!((found - sum).abs() <= 1e-6 * f64::from(largest), "sum {found}, not {sum}");
                 }
             }
@@ -274,7 +332,7 @@ mod tests {
             let mut x = vec![1.0; 128];
             x[70] = bad;
             let mut digits = Digits::default();
-            digits.write(View::dense(&x, 1, 128), 64, Order { fields: 2, in_registers: false });
+            digits.write(View::dense(&x, 1, 128), 64, Order { fields: 2, layout: Layout::Units });
             let tile = digits.tile(0);
             assert!(tile.steps[0].is_finite() && tile.sums[0].is_finite());
             assert!(tile.steps[1].is_nan() && tile.sums[1].is_nan());

@@ -67,6 +67,8 @@ pub(super) struct InPlace<T> {
 /// Codes of an output that are unpacked before they are multiplied, where rows are few: a multiple of every group, and
 /// few enough for a machine to do both at once.
 const SPAN: usize = 128;
+/// Panels that are multiplied at a time in squares.
+pub(super) const PANELS_OF_SQUARES: usize = 2;
 /// Numbers that a span has in the widest register.
 pub(super) const SPAN_NUMBERS: usize = SPAN / 4 * 16;
 
@@ -201,13 +203,31 @@ unsafe fn add_to<
                         *sum = V::add_sums(*sum, more);
                     }
                 }
-                let steps = V::splat(x.steps.add(group * R + row));
-                *total = total.mul_add(V::number(chains).mul(steps), scale);
-                *total = total.mul_add(V::splat(x.sums.add(group * R + row)), bias);
+                *total = with_group(*total, chains, x, group * R + row, [scale, bias]);
             }
         }
         for (row, total) in totals.iter().enumerate() {
             total.store(to.from.add(row * to.stride));
         }
+    }
+}
+
+/// `total` and what a group adds to it: `sums` are those of its products, the step and the sum of its numbers are `at` a
+/// place, and `scale` and `bias` make its codes values.
+///
+/// # Safety
+/// As [`Lanes`] says; the place is there.
+#[inline(always)]
+pub(super) unsafe fn with_group<V: Lanes<LANES>, const LANES: usize>(
+    total: V,
+    sums: [V::Sums; DIGITS],
+    x: Numbers,
+    at: usize,
+    [scale, bias]: [V; 2],
+) -> V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let number = V::number(sums).mul(V::splat(x.steps.add(at)));
+        total.mul_add(number, scale).mul_add(V::splat(x.sums.add(at)), bias)
     }
 }

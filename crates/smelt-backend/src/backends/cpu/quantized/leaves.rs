@@ -13,6 +13,8 @@ use super::sixteen::LANES;
 use super::unpack::{self, Rows};
 use super::values::{self, Row};
 use crate::backends::cpu::matrix::Portable;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use crate::backends::cpu::simd::multiplies_squares_of_bytes;
 use crate::backends::cpu::simd::{Level, level};
 
 /// The level that products with packed weights use: AVX-512 is of use with VNNI only.
@@ -130,6 +132,44 @@ pub(super) unsafe fn add_in_place<T: Scale>(codes: InPlace<T>, x: Numbers, total
     }
     #[cfg(not(target_arch = "x86_64"))]
     unreachable!("{} groups of codes in place: {}, {:p}", codes.groups, x.rows, totals.from);
+}
+
+/// Whether many rows are multiplied in squares, where groups have so many codes.
+pub(super) fn multiplies_in_squares(group_size: usize) -> bool {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    return multiplies_squares_of_bytes()
+        && quantized_level() == Level::Avx512
+        && super::squares::divide(group_size);
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    return group_size == 0;
+}
+
+/// As [`super::squares::set_up`].
+///
+/// # Safety
+/// As there.
+pub(super) unsafe fn in_squares(work: impl FnOnce()) {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    // SAFETY: the caller's promise.
+    unsafe {
+        super::squares::set_up(work);
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    work();
+}
+
+/// As [`super::squares::add_groups`].
+///
+/// # Safety
+/// As there.
+pub(super) unsafe fn add_in_squares(panels: &[Codes], x: Numbers, totals: Totals) {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    // SAFETY: the caller's promise.
+    unsafe {
+        super::squares::add_groups(panels, x, totals);
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    unreachable!("{} panels in squares: {}, {:p}", panels.len(), x.rows, totals.from);
 }
 
 /// Defines a function that calls `$body::<V>` with the sixteen numbers of the machine's instruction set.

@@ -1,8 +1,8 @@
 //! A product divided into panels of outputs, and among threads.
 //!
 //! A panel has as many outputs as a register has lanes. Where rows are few, its codes are multiplied as soon as they
-//! are unpacked; otherwise they are unpacked once for all rows. One row is multiplied with codes where they lie, if the
-//! machine can (`in_place`).
+//! are unpacked; otherwise they are unpacked once for all rows. One row is multiplied with codes where they lie, and
+//! many rows in squares, if the machine can (`in_place`, `squares`).
 
 #![allow(unsafe_code, reason = "pieces of one matrix are written by several threads")]
 
@@ -11,8 +11,8 @@ use std::ops::Range;
 
 use burn::tensor::DType;
 
-use super::digits::{Digits, Order, TILE_ROWS, Tile, UNIT};
-use super::kernel::{Codes, InPlace, Numbers, Panel, SPAN_NUMBERS, Totals};
+use super::digits::{Digits, Layout, MAX_TILE_ROWS, Order, Tile, UNIT};
+use super::kernel::{Codes, InPlace, Numbers, PANELS_OF_SQUARES, Panel, SPAN_NUMBERS, Totals};
 use super::leaves::{self, MAX_LANES};
 use super::scales::Scale;
 use super::turned::{OUTPUTS, Turned};
@@ -22,8 +22,8 @@ use crate::backends::cpu::team;
 use crate::kernels::QuantizationFormat;
 use crate::kernels::quantized::{Prepared, unpack};
 
-/// Tiles of rows that stay in the second cache, in digits.
-const TILES: usize = 32;
+/// Rows that stay in the second cache, in digits.
+const ROWS: usize = 256;
 /// Panels of a piece, where rows are many.
 const PANELS: usize = 4;
 /// Pieces for each thread, so that all end at about the same time.
@@ -103,10 +103,10 @@ impl<'a, T: Scale> Packed<'a, T> {
 
 thread_local! {
     static DIGITS: RefCell<Digits> = RefCell::default();
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: RefCell<[Scratch; PANELS_OF_SQUARES]> = RefCell::default();
 }
 
-/// What a thread works on, kept for the next product.
+/// What a thread works on for a panel, kept for the next product.
 #[derive(Default)]
 struct Scratch {
     /// `[four codes][lane]`
@@ -154,13 +154,37 @@ pub(super) struct Target<'a, T> {
 /// A target divided into pieces, which threads take one by one.
 struct Pieces<'a, T> {
     weight: Packed<'a, T>,
-    turned: Option<&'a Turned<T>>,
+    way: Way<'a, T>,
     output: Output,
     /// Outputs of a piece.
     size: usize,
     /// Pieces that lie side by side, and all.
     across: usize,
     count: usize,
+}
+
+/// How codes are multiplied.
+#[derive(Clone, Copy)]
+enum Way<'a, T> {
+    /// Lanes are outputs: see [`super::kernel`].
+    InLanes,
+    /// Where they lie: see [`super::in_place`].
+    InPlace(&'a Turned<T>),
+    /// See [`super::squares`].
+    InSquares,
+}
+
+/// How digits lie for the way that is the fastest for so many rows.
+fn layout(rows: usize, format: QuantizationFormat) -> Layout {
+    /// Rows from which on squares, most of which may be empty, take less time.
+    const FEWEST_IN_SQUARES: usize = 5;
+    if rows == 1 && matches!(format.bits(), 4 | 8) && leaves::multiplies_in_place() {
+        Layout::Registers
+    } else if rows >= FEWEST_IN_SQUARES && leaves::multiplies_in_squares(format.group_size()) {
+        Layout::Squares
+    } else {
+        Layout::Units
+    }
 }
 
 /// Adds the products of `x` with weights of one format to their targets.
@@ -170,10 +194,9 @@ struct Pieces<'a, T> {
 pub(super) fn add_products<T: Scale>(x: View<'_>, targets: Vec<Target<'_, T>>) {
     let Some(first) = targets.first().map(|target| target.weight) else { return };
     let (format, lanes) = (first.format, leaves::lanes());
-    // More rows take no more time if codes are turned.
-    let in_place = x.rows == 1 && matches!(format.bits(), 4 | 8) && leaves::multiplies_in_place();
+    let layout = layout(x.rows, format);
     DIGITS.with_borrow_mut(|digits| {
-        digits.write(x, format.group_size(), Order { fields: first.fields(), in_registers: in_place });
+        digits.write(x, format.group_size(), Order { fields: first.fields(), layout });
         let digits = &*digits;
         let pieces = targets.into_iter().map(|Target { y, weight, prepared }| {
             let outer = weight.outer;
@@ -186,11 +209,15 @@ pub(super) fn add_products<T: Scale>(x: View<'_>, targets: Vec<Target<'_, T>>) {
             let across = outer.div_ceil(size);
             Pieces {
                 weight,
-                turned: in_place.then(|| prepared.get_or_make(|| Turned::of(weight))),
+                way: match layout {
+                    Layout::Units => Way::InLanes,
+                    Layout::Registers => Way::InPlace(prepared.get_or_make(|| Turned::of(weight))),
+                    Layout::Squares => Way::InSquares,
+                },
                 output: Output { to: y.as_mut_ptr(), row_stride: outer },
                 size,
                 across,
-                count: across * digits.tiles().div_ceil(TILES),
+                count: across * x.rows.div_ceil(ROWS),
             }
         });
         let pieces: Vec<_> = pieces.collect();
@@ -216,13 +243,15 @@ impl<T: Scale> Pieces<'_, T> {
     unsafe fn add(&self, index: usize, digits: &Digits) {
         let first = index % self.across * self.size;
         let outputs = first..self.weight.outer.min(first + self.size);
-        let first_tile = index / self.across * TILES;
-        let tiles = first_tile..digits.tiles().min(first_tile + TILES);
+        let tiles = digits.tiles_of(index / self.across * ROWS..(index / self.across + 1) * ROWS);
         // SAFETY: the caller's promise.
         SCRATCH.with_borrow_mut(|scratch| unsafe {
-            match self.turned {
-                Some(turned) => piece_in_place(self.weight, turned, digits, outputs, self.output),
-                None => piece_of(self.weight, digits, tiles, outputs, self.output, scratch),
+            match self.way {
+                Way::InLanes => {
+                    piece_in_lanes(self.weight, digits, tiles, outputs, self.output, &mut scratch[0]);
+                }
+                Way::InPlace(turned) => piece_in_place(self.weight, turned, digits, outputs, self.output),
+                Way::InSquares => piece_in_squares(self.weight, digits, tiles, outputs, self.output, scratch),
             }
         });
     }
@@ -238,7 +267,7 @@ fn piece_outputs<T: Scale>(weight: &Packed<'_, T>, unit: usize) -> usize {
 ///
 /// # Safety
 /// The outputs are in the buffer, and nobody else has them.
-unsafe fn piece_of<T: Scale>(
+unsafe fn piece_in_lanes<T: Scale>(
     weight: Packed<'_, T>,
     digits: &Digits,
     tiles: Range<usize>,
@@ -251,22 +280,53 @@ unsafe fn piece_of<T: Scale>(
         let count = lanes.min(outputs.end - first);
         // SAFETY: the caller's promise.
         unsafe {
-            let panel = panel(weight, first, count, &mut scratch.bytes);
-            let codes = codes(weight, first, count, scratch);
             if digits.tiles() == 1 {
+                let panel = panel(weight, first, count, &mut scratch.bytes);
+                let codes = codes(weight, first, count, scratch);
                 let (x, room) = (numbers(digits.tile(0)), scratch.codes.of(SPAN_NUMBERS).as_mut_ptr());
                 let place = output.at(0, first);
-                with_totals(place, x.rows, count, |to| leaves::add_panel(panel, codes, x, to, room));
+                with_totals(place, [x.rows, count], lanes, |to| leaves::add_panel(panel, codes, x, to, room));
                 continue;
             }
-            let room = scratch.codes.of(weight.inner / 4 * lanes).as_mut_ptr();
-            leaves::unpack(panel.rows, panel.words, panel.fields, room, panel.ahead);
-            let codes = Codes { words: room, ..codes };
+            let codes = unpacked(weight, first, count, scratch);
             for tile in tiles.clone() {
-                let (x, place) = (numbers(digits.tile(tile)), output.at(tile * TILE_ROWS, first));
-                with_totals(place, x.rows, count, |to| leaves::add_groups(codes, x, to));
+                let (x, place) = (numbers(digits.tile(tile)), output.at(digits.first_row(tile), first));
+                with_totals(place, [x.rows, count], lanes, |to| leaves::add_groups(codes, x, to));
             }
         }
+    }
+}
+
+/// The same in squares.
+///
+/// # Safety
+/// As [`piece_in_lanes`]; [`leaves::multiplies_in_squares`].
+unsafe fn piece_in_squares<T: Scale>(
+    weight: Packed<'_, T>,
+    digits: &Digits,
+    tiles: Range<usize>,
+    outputs: Range<usize>,
+    output: Output,
+    scratch: &mut [Scratch; PANELS_OF_SQUARES],
+) {
+    let lanes = leaves::lanes();
+    // SAFETY: the caller's promise.
+    unsafe {
+        leaves::in_squares(|| {
+            for first in outputs.clone().step_by(PANELS_OF_SQUARES * lanes) {
+                let end = outputs.end.min(first + PANELS_OF_SQUARES * lanes);
+                let panels = (first..end).step_by(lanes).zip(&mut *scratch);
+                let panels =
+                    panels.map(|(first, scratch)| unpacked(weight, first, lanes.min(end - first), scratch));
+                let panels: Vec<_> = panels.collect();
+                for tile in tiles.clone() {
+                    let (x, place) = (numbers(digits.tile(tile)), output.at(digits.first_row(tile), first));
+                    with_totals(place, [x.rows, end - first], panels.len() * lanes, |to| {
+                        leaves::add_in_squares(&panels, x, to);
+                    });
+                }
+            }
+        });
     }
 }
 
@@ -294,7 +354,8 @@ unsafe fn piece_in_place<T: Scale>(
         };
         // SAFETY: the caller's promise.
         unsafe {
-            with_totals(output.at(0, first), x.rows, count, |to| leaves::add_in_place(codes, x, to));
+            let place = output.at(0, first);
+            with_totals(place, [x.rows, count], OUTPUTS, |to| leaves::add_in_place(codes, x, to));
         }
     }
 }
@@ -317,6 +378,26 @@ fn panel<T: Scale>(weight: Packed<'_, T>, first: usize, count: usize, bytes: &mu
     }
     let rows = Rows { from: bytes.as_ptr(), stride: words, count };
     Panel { rows, words, fields: 1, ahead: rows.from }
+}
+
+/// The codes of `count` outputs from `first` on, unpacked, and what they stand for.
+///
+/// # Safety
+/// The outputs are there.
+unsafe fn unpacked<T: Scale>(
+    weight: Packed<'_, T>,
+    first: usize,
+    count: usize,
+    scratch: &mut Scratch,
+) -> Codes {
+    let panel = panel(weight, first, count, &mut scratch.bytes);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let codes = codes(weight, first, count, scratch);
+        let room = scratch.codes.of(weight.inner / 4 * leaves::lanes()).as_mut_ptr();
+        leaves::unpack(panel.rows, panel.words, panel.fields, room, panel.ahead);
+        Codes { words: room, ..codes }
+    }
 }
 
 /// What is known of the codes of `count` outputs from `first` on, but for the codes; scales and biases are turned.
@@ -358,16 +439,15 @@ fn numbers(tile: Tile<'_>) -> Numbers {
     Numbers { words: words.as_ptr(), steps: steps.as_ptr(), sums: sums.as_ptr(), rows }
 }
 
-/// Calls `add` with the sums at `place`: where they are, or, if the panel has fewer outputs than lanes, in a copy.
+/// Calls `add` with the sums at `place`: where they are, or, if there are fewer outputs than lanes, in a copy.
 ///
 /// # Safety
 /// `rows` rows of `count` outputs are at `place`.
-unsafe fn with_totals(place: Output, rows: usize, count: usize, add: impl FnOnce(Totals)) {
-    let lanes = leaves::lanes();
+unsafe fn with_totals(place: Output, [rows, count]: [usize; 2], lanes: usize, add: impl FnOnce(Totals)) {
     if count == lanes {
         return add(Totals { from: place.to, stride: place.row_stride });
     }
-    let mut totals = [0.0; TILE_ROWS * MAX_LANES];
+    let mut totals = [0.0; MAX_TILE_ROWS * PANELS_OF_SQUARES * MAX_LANES];
     // SAFETY: the caller's promise.
     unsafe {
         for (row, totals) in totals.chunks_exact_mut(lanes).enumerate().take(rows) {

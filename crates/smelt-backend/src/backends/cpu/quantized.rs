@@ -60,7 +60,7 @@ pub(super) fn forward<const N: usize>(
         assert_eq!(columns, inner, "columns of a [{outer}, {columns}] weight, and of x");
         let y = start(bias, rows).unwrap_or_else(|| zeros(rows * outer));
         assert_eq!(y.len(), rows * outer, "a bias for {outer} outputs");
-        Product { weight: Held::of(&weight), prepared: weight.prepared, y }
+        Product { prepared: weight.prepared.clone(), weight: Held::of(weight), y }
     });
     for alike in products.chunk_by_mut(|a, b| a.weight.kind() == b.weight.kind()) {
         Product::add(alike, x);
@@ -111,7 +111,7 @@ pub(super) fn backward(weight: QuantizedWeight<Flex>, grad: Tensor<Flex, 2>) -> 
     let ([rows, outer], [_, inner]) = (grad.dims(), weight.dims());
     let grad = contiguous(grad);
     let mut x = zeros(rows * inner);
-    Held::of(&weight).blocks(|first, block| {
+    Held::of(weight).blocks(|first, block| {
         let upstream = View::new(&values(&grad)[first..], [rows, block.rows], [outer, 1]);
         product(&mut x, inner, Destination::Add, 1.0, upstream, block, Threads::All);
     });
@@ -120,7 +120,7 @@ pub(super) fn backward(weight: QuantizedWeight<Flex>, grad: Tensor<Flex, 2>) -> 
 
 pub(super) fn embedding(weight: QuantizedWeight<Flex>, ids: Tensor<Flex, 2, Int>) -> Tensor<Flex, 3> {
     let ([batch, seq], [_, features]) = (ids.dims(), weight.dims());
-    let held = Held::of(&weight);
+    let held = Held::of(weight);
     let mut vectors = vec![0.0; batch * seq * features];
     for (id, vector) in ids.into_data().iter::<i64>().zip(vectors.chunks_exact_mut(features)) {
         held.expand(usize::try_from(id).expect("ids are rows of the table"), vector);
@@ -129,9 +129,10 @@ pub(super) fn embedding(weight: QuantizedWeight<Flex>, ids: Tensor<Flex, 2, Int>
 }
 
 pub(super) fn dequantized(weight: QuantizedWeight<Flex>) -> Tensor<Flex, 2> {
-    let mut expanded = vec![0.0; weight.dims().iter().product()];
-    Held::of(&weight).expand(0, &mut expanded);
-    from_vec(expanded, weight.dims())
+    let shape = weight.dims();
+    let mut expanded = vec![0.0; shape.iter().product()];
+    Held::of(weight).expand(0, &mut expanded);
+    from_vec(expanded, shape)
 }
 
 /// The tensors of a weight, row-major.
@@ -146,18 +147,19 @@ struct Held {
 }
 
 impl Held {
-    fn of(weight: &QuantizedWeight<Flex>) -> Self {
+    fn of(weight: QuantizedWeight<Flex>) -> Self {
         let row_major = |tensor: FlexTensor| match tensor.layout().contiguous_offsets() {
             Some(_) => tensor,
             None => tensor.to_contiguous(),
         };
+        let (format, rounding, shape) = (weight.format(), weight.rounding(), weight.dims());
         Self {
-            packed: row_major(weight.packed.clone().into_primitive()),
-            scales: row_major(flex(weight.scales.clone())),
-            biases: row_major(flex(weight.biases.clone())),
-            format: weight.format(),
-            rounding: weight.rounding(),
-            shape: weight.dims(),
+            packed: row_major(weight.packed.into_primitive()),
+            scales: row_major(flex(weight.scales)),
+            biases: row_major(flex(weight.biases)),
+            format,
+            rounding,
+            shape,
         }
     }
 

@@ -191,7 +191,7 @@ pub(super) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
             *lane += f(*x);
         }
     }
-    reduce(lanes) + rest.iter().map(|x| f(*x)).sum::<f32>()
+    reduce(lanes, |a, b| a + b) + rest.iter().map(|x| f(*x)).sum::<f32>()
 }
 
 /// Replaces each `x` by `f(x)` and returns their [`sum`].
@@ -206,7 +206,7 @@ pub(super) fn replace_and_sum(x: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
         }
     }
     rest.iter_mut().for_each(|x| *x = f(*x));
-    reduce(lanes) + rest.iter().sum::<f32>()
+    reduce(lanes, |a, b| a + b) + rest.iter().sum::<f32>()
 }
 
 /// `sum f(x, y)` in fixed lanes.
@@ -219,7 +219,7 @@ pub(super) fn sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
             *lane += f(*x, *y);
         }
     }
-    reduce(lanes) + x_rest.iter().zip(y_rest).map(|(x, y)| f(*x, *y)).sum::<f32>()
+    reduce(lanes, |a, b| a + b) + x_rest.iter().zip(y_rest).map(|(x, y)| f(*x, *y)).sum::<f32>()
 }
 
 /// The largest of `x`, `-inf` if there is none.
@@ -232,16 +232,17 @@ pub(super) fn max(x: &[f32]) -> f32 {
             *lane = if *x > *lane { *x } else { *lane };
         }
     }
-    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |largest, x| largest.max(*x))
+    let largest = reduce(lanes, |a, b| if b > a { b } else { a });
+    rest.iter().fold(largest, |largest, x| largest.max(*x))
 }
 
-/// Adds lanes pairwise.
+/// Puts lanes together pairwise.
 #[inline(always)]
-fn reduce(mut lanes: [f32; LANES]) -> f32 {
+fn reduce(mut lanes: [f32; LANES], both: impl Fn(f32, f32) -> f32) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
-            lanes[lane] += lanes[lane + width];
+            lanes[lane] = both(lanes[lane], lanes[lane + width]);
         }
         width /= 2;
     }

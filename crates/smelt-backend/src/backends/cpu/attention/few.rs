@@ -103,19 +103,18 @@ unsafe fn all_scores<V: Vector<LANES>, const LANES: usize>(to: Scores, q: Rows, 
 unsafe fn scores_of<V: Vector<LANES>, const LANES: usize, const R: usize>(to: Scores, q: Rows, k: Rows) {
     // SAFETY: the caller's promise; rows beyond the last are read as the last one.
     unsafe {
+        // What the first cache holds need not be fetched.
+        let ahead = (k.count * k.length > CACHED).then_some(LANES * k.stride);
         for first in (0..k.count).step_by(LANES) {
-            let mut rows = [k.from; LANES];
-            for (lane, row) in rows.iter_mut().enumerate() {
-                *row = k.from.add((first + lane).min(k.count - 1) * k.stride);
-            }
+            let rows = Rows { from: k.from.add(first * k.stride), count: k.count - first, ..k };
             let mut sums = [V::zero(); R];
             for at in (0..k.length).step_by(LANES) {
-                let mut lines = [V::zero(); LANES];
-                for (line, row) in lines.iter_mut().zip(rows) {
-                    *line = V::load(row.add(at));
-                    V::prefetch(row.wrapping_add(LANES * k.stride + at).cast());
-                }
-                for (lane, column) in V::transposed(lines).iter().enumerate() {
+                let square = Rows { from: rows.from.add(at), ..rows };
+                let columns = match rows.count < LANES {
+                    true => columns_of::<V, LANES, false>(square, ahead),
+                    false => columns_of::<V, LANES, true>(square, ahead),
+                };
+                for (lane, column) in columns.iter().enumerate() {
                     for (query, sum) in sums.iter_mut().enumerate() {
                         *sum = sum.mul_add(V::splat(q.from.add(query * q.stride + at + lane)), *column);
                     }
@@ -125,6 +124,35 @@ unsafe fn scores_of<V: Vector<LANES>, const LANES: usize, const R: usize>(to: Sc
                 sum.mul(V::splat(&to.scale)).store(to.to.add(query * to.stride + first));
             }
         }
+    }
+}
+
+/// Numbers that need not be fetched ahead.
+const CACHED: usize = 1 << 12;
+
+/// The columns of a square of `LANES` rows, `WHOLE` if they are all there; those `ahead` of them are fetched.
+///
+/// # Safety
+/// As [`Vector`] says; there is a row, and rows are registers.
+#[inline(always)]
+unsafe fn columns_of<V: Vector<LANES>, const LANES: usize, const WHOLE: bool>(
+    rows: Rows,
+    ahead: Option<usize>,
+) -> [V; LANES] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut lines = [V::zero(); LANES];
+        let mut row = rows.from;
+        for (lane, line) in lines.iter_mut().enumerate() {
+            *line = V::load(row);
+            if let Some(ahead) = ahead {
+                V::prefetch(row.wrapping_add(ahead).cast());
+            }
+            if WHOLE || lane + 1 < rows.count {
+                row = row.wrapping_add(rows.stride);
+            }
+        }
+        V::transposed(lines)
     }
 }
 

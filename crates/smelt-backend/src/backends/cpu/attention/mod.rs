@@ -140,18 +140,21 @@ impl<'a> Scores<'a> {
 vectorized! {
     fn softmax_row(row: &mut [f32]) {
         const LANES: usize = 16;
-        let largest = max(row);
-        let weight = |score: f32| exp(score - largest);
         // What does not fill a register is computed in one all the same: number by number, it would take longer than
         // the rest of a short row.
         let (whole, rest) = row.split_at_mut(row.len() / LANES * LANES);
         let mut last = [f32::NEG_INFINITY; LANES];
         last[..rest.len()].copy_from_slice(rest);
+        let (of_whole, of_last) = (max(whole), max(&last));
+        let largest = if of_whole > of_last { of_whole } else { of_last };
+        let weight = |score: f32| exp(score - largest);
         let inverse = 1.0 / (replace_and_sum(whole, weight) + replace_and_sum(&mut last, weight));
-        rest.copy_from_slice(&last[..rest.len()]);
-        for score in row.iter_mut() {
-            *score *= inverse;
+        for weights in [whole, &mut last] {
+            for weight in weights {
+                *weight *= inverse;
+            }
         }
+        rest.copy_from_slice(&last[..rest.len()]);
     }
 }
 

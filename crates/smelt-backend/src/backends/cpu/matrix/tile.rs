@@ -106,6 +106,9 @@ pub(super) struct Rows<T> {
     pub count: usize,
 }
 
+/// Of as many bytes, those ahead are in a cache, or the next piece is somewhere else.
+const CACHED_BYTES: usize = 1 << 14;
+
 /// `x w^T` for `R` rows of `x`, packed `[k][R]`, and all rows of `w`, each of which is read once.
 ///
 /// Squares of `w` are transposed in registers, so that the order of every sum is that of [`tile`].
@@ -128,7 +131,10 @@ pub(super) unsafe fn few_rows<V: Vector<LANES>, const LANES: usize, T: Stored, c
             }
             for start in (0..k).step_by(BLOCK_K) {
                 let length = BLOCK_K.min(k - start);
-                let mut ahead = Ahead::behind::<LANES>(rows[0], w.stride, start, k);
+                let mut ahead = match w.count * k * size_of::<T>() <= CACHED_BYTES {
+                    true => Ahead::new(std::ptr::null(), 0),
+                    false => Ahead::behind::<LANES>(rows[0], w.stride, start, k),
+                };
                 let sums = chain::<V, LANES, T, R>(x, &rows, start, length, &mut ahead);
                 let output = output.at(0, first).adding_if(start > 0);
                 for (row, sum) in sums.iter().enumerate() {
@@ -184,7 +190,7 @@ pub(super) struct Ahead<T> {
 }
 
 impl<T: Stored> Ahead<T> {
-    /// Rows that begin at `from`, which may be anywhere, and are `stride` apart.
+    /// Rows that begin at `from`, which may be anywhere, and are `stride` apart; nothing if `from` is null.
     #[inline(always)]
     pub fn new(from: *const T, stride: usize) -> Self {
         Self { from, stride, line: 0 }
@@ -212,7 +218,7 @@ impl<T: Stored> Ahead<T> {
         /// What one fetch brings.
         const LINE: usize = 64;
         // Registers that are shorter than a line fetch one for several lanes.
-        if !(lane * LANES * size_of::<f32>()).is_multiple_of(LINE) {
+        if self.from.is_null() || !(lane * LANES * size_of::<f32>()).is_multiple_of(LINE) {
             return;
         }
         let lines_of_row = BLOCK_K * size_of::<T>() / LINE;

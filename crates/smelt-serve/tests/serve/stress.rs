@@ -79,6 +79,8 @@ fn act(address: SocketAddr, random: &mut StdRng) -> bool {
             } else if answer.status != 200 {
                 assert_eq!(answer.status, 429, "{answer:?}");
                 answer.error();
+                // As clients do: asked again at once, the server would do little but refuse.
+                thread::sleep(Duration::from_millis(20));
             }
             answer.status == 200
         }

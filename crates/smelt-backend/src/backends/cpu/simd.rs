@@ -134,11 +134,9 @@ pub(super) fn bf16_unit() -> Option<Bf16Unit> {
 }
 
 /// Whether products of bytes are computed in squares, too: by AMX.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(super) fn multiplies_squares_of_bytes() -> bool {
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    return bf16_unit() == Some(Bf16Unit::Squares);
-    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-    false
+    bf16_unit() == Some(Bf16Unit::Squares)
 }
 
 /// Whether this machine can do what `SMELT_CPU` asks for.

@@ -141,7 +141,10 @@ pub(super) fn multiplies_in_squares(group_size: usize) -> bool {
         && quantized_level() == Level::Avx512
         && super::squares::divide(group_size);
     #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-    return group_size == 0;
+    {
+        let _ = group_size;
+        false
+    }
 }
 
 /// As [`super::squares::set_up`].

@@ -167,11 +167,11 @@ struct Pieces<'a, T> {
 #[derive(Clone, Copy)]
 enum Way<'a, T> {
     /// Lanes are outputs: see [`super::kernel`].
-    InLanes,
+    Lanes,
     /// Where they lie: see [`super::in_place`].
-    InPlace(&'a Turned<T>),
+    Place(&'a Turned<T>),
     /// See [`super::squares`].
-    InSquares,
+    Squares,
 }
 
 /// How digits lie for the way that is the fastest for so many rows.
@@ -210,9 +210,9 @@ pub(super) fn add_products<T: Scale>(x: View<'_>, targets: Vec<Target<'_, T>>) {
             Pieces {
                 weight,
                 way: match layout {
-                    Layout::Units => Way::InLanes,
-                    Layout::Registers => Way::InPlace(prepared.get_or_make(|| Turned::of(weight))),
-                    Layout::Squares => Way::InSquares,
+                    Layout::Units => Way::Lanes,
+                    Layout::Registers => Way::Place(prepared.get_or_make(|| Turned::of(weight))),
+                    Layout::Squares => Way::Squares,
                 },
                 output: Output { to: y.as_mut_ptr(), row_stride: outer },
                 size,
@@ -247,11 +247,11 @@ impl<T: Scale> Pieces<'_, T> {
         // SAFETY: the caller's promise.
         SCRATCH.with_borrow_mut(|scratch| unsafe {
             match self.way {
-                Way::InLanes => {
+                Way::Lanes => {
                     piece_in_lanes(self.weight, digits, tiles, outputs, self.output, &mut scratch[0]);
                 }
-                Way::InPlace(turned) => piece_in_place(self.weight, turned, digits, outputs, self.output),
-                Way::InSquares => piece_in_squares(self.weight, digits, tiles, outputs, self.output, scratch),
+                Way::Place(turned) => piece_in_place(self.weight, turned, digits, outputs, self.output),
+                Way::Squares => piece_in_squares(self.weight, digits, tiles, outputs, self.output, scratch),
             }
         });
     }

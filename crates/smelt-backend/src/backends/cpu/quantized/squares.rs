@@ -150,11 +150,10 @@ unsafe fn add_groups_of<const WHOLE: bool>(panels: &[Codes], x: Numbers, totals:
         unsafe {
             let at = group * REGISTER_WORDS;
             let affine = [__m512::load(codes.scales.add(at)), __m512::load(codes.biases.add(at))];
-            for row in start..end {
+            for (row, total) in own[panel].iter_mut().enumerate().take(end).skip(start) {
                 let of = |digit: usize| -> __m512i {
                     _mm512_load_si512(sums.0[digit][panel].as_ptr().add(row * REGISTER_WORDS).cast())
                 };
-                let total = &mut own[panel][row];
                 *total = with_group(*total, [of(0), of(1), of(2)], x, group * rows + row, affine);
             }
         }

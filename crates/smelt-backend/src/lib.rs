@@ -18,6 +18,7 @@ mod scope;
 mod select;
 mod self_test;
 mod survey;
+mod vectorized;
 
 pub use backends::in_build;
 pub use dispatch::{Job, dispatch};
@@ -30,3 +31,4 @@ pub use precision::Precision;
 pub use scope::scoped;
 pub use select::{Reason, Request, Selection, select, trains_in};
 pub use survey::{BackendReport, survey};
+pub use vectorized::{Loops, exp, vectorized};

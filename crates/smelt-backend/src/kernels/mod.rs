@@ -52,7 +52,7 @@ pub use rotary::RotaryStyle;
 pub trait Kernels: Backend {
     /// Parameters of `dtype` are used where a file holds them: tensors may lie in mapped memory, and
     /// [`linear`](Kernels::linear) takes such weights beside activations in f32. Those of other dtypes are
-    /// converted to f32 once, when they are loaded.
+    /// converted to f32 once, when they are loaded. Packed weights are u32.
     fn keeps_weights_in(_dtype: DType) -> bool {
         false
     }

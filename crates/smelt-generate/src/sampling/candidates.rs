@@ -1,11 +1,17 @@
 //! The tokens that may still be drawn, with their logits.
 
+use smelt_backend::exp;
+
 use super::select::Item;
 
 /// Elements that are compared side by side.
 pub(super) const LANES: usize = 16;
 
-/// Tokens by ascending id. The buffers are kept from one position to the next.
+/// Forbidden tokens are left out where one in so many is left.
+const FEWER: usize = 8;
+
+/// Tokens by ascending id; forbidden ones may be among them, with a logit of `-inf`. The buffers are kept from one
+/// position to the next.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Candidates {
     logits: Vec<f32>,
@@ -42,32 +48,63 @@ impl Candidates {
 
     /// The id of candidate `index`.
     pub(super) fn id(&self, index: usize) -> u32 {
-        if self.reduced { self.ids[index] } else { index as u32 }
+        self.ids().map_or(index as u32, |ids| ids[index])
+    }
+
+    /// The ids of all; none if they are the indices.
+    pub(super) fn ids(&self) -> Option<&[u32]> {
+        self.reduced.then_some(&self.ids)
     }
 
     /// Drops the candidates for which `keeps`, given index and logit, is false.
-    pub(super) fn retain(&mut self, keeps: impl Fn(usize, f32) -> bool) {
+    #[inline(always)]
+    pub(super) fn retain(&mut self, keeps: impl Fn(u32, f32) -> bool) {
+        let mut kept = 0;
+        for (index, logit) in (0..).zip(&mut self.logits) {
+            // Without a branch, which a flat distribution would mispredict.
+            let keep = keeps(index, *logit);
+            *logit = if keep { *logit } else { f32::NEG_INFINITY };
+            kept += u32::from(keep);
+        }
+        if (kept as usize) < self.logits.len() / FEWER {
+            self.leave_out_forbidden();
+        }
+    }
+
+    /// Drops what no longer can be drawn.
+    #[inline(always)]
+    fn leave_out_forbidden(&mut self) {
         if !self.reduced {
-            self.ids.resize(self.logits.len(), 0);
+            self.ids.clear();
+            self.ids.extend(0..self.logits.len() as u32);
+            self.reduced = true;
         }
         let mut kept = 0;
-        for index in 0..self.logits.len() {
-            let (id, logit) = (self.id(index), self.logits[index]);
-            self.ids[kept] = id;
-            self.logits[kept] = logit;
-            kept += usize::from(keeps(index, logit));
+        for start in (0..self.logits.len()).step_by(LANES) {
+            let end = self.logits.len().min(start + LANES);
+            if largest(&self.logits[start..end]) == f32::NEG_INFINITY {
+                continue;
+            }
+            for index in start..end {
+                if self.logits[index] > f32::NEG_INFINITY {
+                    (self.ids[kept], self.logits[kept]) = (self.ids[index], self.logits[index]);
+                    kept += 1;
+                }
+            }
         }
         self.logits.truncate(kept);
         self.ids.truncate(kept);
-        self.reduced = true;
     }
 
     /// Computes the softmax of the candidates up to its denominator, which is returned.
+    #[inline(always)]
     pub(super) fn weigh(&mut self) -> f64 {
         let largest = largest(&self.logits);
-        self.weights.clear();
-        self.weights.extend(self.logits.iter().map(|logit| (logit - largest).exp()));
-        sum(self.weights.iter().copied())
+        self.weights.resize(self.logits.len(), 0.0);
+        for (weight, logit) in self.weights.iter_mut().zip(&self.logits) {
+            *weight = exp(*logit - largest);
+        }
+        sum(&self.weights, |weight| weight)
     }
 
     /// What [`Candidates::weigh`] computed.
@@ -84,23 +121,80 @@ impl Candidates {
     }
 }
 
-/// The sum of `values`, in lanes that do not wait for each other.
-pub(super) fn sum(values: impl Iterator<Item = f32>) -> f64 {
+/// `sum f(x)`, in lanes that do not wait for each other.
+#[inline(always)]
+pub(super) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f64 {
+    sum2(x, x, |x, _| f(x))
+}
+
+/// `sum f(x, y)`, in lanes that do not wait for each other.
+#[inline(always)]
+pub(super) fn sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f64 {
+    let ((x_chunks, x_rest), (y_chunks, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
     let mut lanes = [0f64; LANES];
-    for (at, value) in values.enumerate() {
-        lanes[at % LANES] += f64::from(value);
+    for (x, y) in x_chunks.iter().zip(y_chunks) {
+        for lane in 0..LANES {
+            lanes[lane] += f64::from(f(x[lane], y[lane]));
+        }
+    }
+    for (lane, (x, y)) in lanes.iter_mut().zip(x_rest.iter().zip(y_rest)) {
+        *lane += f64::from(f(*x, *y));
     }
     lanes.iter().sum()
 }
 
 /// The largest of `logits`; `-inf` if there are none.
+#[inline(always)]
 pub(super) fn largest(logits: &[f32]) -> f32 {
+    of_lanes(logits, f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
+}
+
+/// The smallest of `logits`; `inf` if there are none.
+#[inline(always)]
+pub(super) fn smallest(logits: &[f32]) -> f32 {
+    of_lanes(logits, f32::INFINITY, |a, b| if b < a { b } else { a })
+}
+
+#[inline(always)]
+fn of_lanes(logits: &[f32], start: f32, better: impl Fn(f32, f32) -> f32) -> f32 {
     let (chunks, rest) = logits.as_chunks::<LANES>();
-    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let mut lanes = [start; LANES];
     for chunk in chunks {
         for (lane, logit) in lanes.iter_mut().zip(chunk) {
-            *lane = if *logit > *lane { *logit } else { *lane };
+            *lane = better(*lane, *logit);
         }
     }
-    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |largest, logit| largest.max(*logit))
+    for (lane, logit) in lanes.iter_mut().zip(rest) {
+        *lane = better(*lane, *logit);
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] = better(lanes[lane], lanes[lane + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_are_kept_keep_their_ids_be_they_few_or_many() {
+        let logits: Vec<f32> =
+            (0..100).map(|id| if id == 3 { f32::NEG_INFINITY } else { id as f32 }).collect();
+        for every in [2, 30] {
+            let mut candidates = Candidates::default();
+            candidates.reset(&logits);
+            for factor in [1, 2] {
+                candidates.retain(|_, logit| (logit as u32).is_multiple_of(factor * every));
+                let kept = (0..candidates.len()).filter(|at| candidates.logits()[*at] > f32::NEG_INFINITY);
+                let kept: Vec<u32> = kept.map(|at| candidates.id(at)).collect();
+                let expected = (0..100u32).filter(|id| *id != 3 && id.is_multiple_of(factor * every));
+                assert_eq!(kept, expected.collect::<Vec<_>>());
+            }
+        }
+    }
 }

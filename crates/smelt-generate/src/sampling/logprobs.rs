@@ -3,6 +3,7 @@
 //! From the logits before any penalty, filter or temperature, as in the OpenAI API and vLLM.
 
 use serde::Serialize;
+use smelt_backend::{Loops, exp, vectorized};
 
 use super::candidates::{largest, sum};
 use super::likeliest;
@@ -77,6 +78,17 @@ pub fn order_by_mean_logprob(sequences: &[Vec<f32>]) -> Vec<usize> {
 }
 
 fn log_sum_exp(logits: &[f32]) -> f64 {
-    let largest = largest(logits);
-    f64::from(largest) + sum(logits.iter().map(|logit| (logit - largest).exp())).ln()
+    vectorized(LogSumExp(logits))
+}
+
+struct LogSumExp<'a>(&'a [f32]);
+
+impl Loops for LogSumExp<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run(self) -> f64 {
+        let largest = largest(self.0);
+        f64::from(largest) + sum(self.0, |logit| exp(logit - largest)).ln()
+    }
 }

@@ -21,6 +21,8 @@ pub(crate) use logprobs::{largest_tokens, log_softmax};
 pub use mask::TokenMask;
 pub use options::{Filter, SamplingOptions};
 
+use smelt_backend::{Loops, vectorized};
+
 use crate::error::GenerateError;
 use candidates::Candidates;
 use history::History;
@@ -95,7 +97,7 @@ impl Sampler {
                 let noise = Noise::new(self.options.seed, tokens.len());
                 filters::apply(candidates, &self.options, noise);
                 best = likeliest(candidates.logits())?;
-                best = noise.draw(candidates.logits(), best, |index| candidates.id(index));
+                best = noise.draw(candidates.logits(), best, candidates.ids());
             }
             Ok(candidates.id(best))
         })
@@ -171,17 +173,33 @@ impl Sampler {
 /// # Errors
 /// [`GenerateError::NotFinite`] if a logit is NaN or infinite, or none is finite.
 fn likeliest(logits: &[f32]) -> Result<usize, GenerateError> {
-    let (mut best, mut largest) = (0, f32::NEG_INFINITY);
-    for (number, block) in logits.chunks(BLOCK).enumerate() {
-        let in_block = candidates::largest(block);
-        if in_block > largest {
-            (best, largest) = (number, in_block);
+    vectorized(Likeliest(logits))
+}
+
+struct Likeliest<'a>(&'a [f32]);
+
+impl Loops for Likeliest<'_> {
+    type Output = Result<usize, GenerateError>;
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let Self(logits) = self;
+        let (mut best, mut largest) = (0, f32::NEG_INFINITY);
+        for (number, block) in logits.chunks(BLOCK).enumerate() {
+            let in_block = candidates::largest(block);
+            if in_block > largest {
+                (best, largest) = (number, in_block);
+            }
+            let mut any_nan = false;
+            for logit in block {
+                any_nan |= logit.is_nan();
+            }
+            if any_nan {
+                return Err(GenerateError::NotFinite);
+            }
         }
-        if block.iter().fold(false, |any, logit| any | logit.is_nan()) {
-            return Err(GenerateError::NotFinite);
-        }
+        let start = best * BLOCK;
+        let found = logits[start..].iter().position(|logit| *logit == largest).map(|at| start + at);
+        found.filter(|_| largest.is_finite()).ok_or(GenerateError::NotFinite)
     }
-    let start = best * BLOCK;
-    let found = logits[start..].iter().position(|logit| *logit == largest).map(|at| start + at);
-    found.filter(|_| largest.is_finite()).ok_or(GenerateError::NotFinite)
 }

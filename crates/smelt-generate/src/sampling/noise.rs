@@ -9,8 +9,15 @@
 
 use std::f64::consts::LN_2;
 
+use smelt_backend::{Loops, vectorized};
+
+use super::candidates::largest;
+
 /// The increment of SplitMix64 (Steele et al. 2014): odd, its bits without a pattern.
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Logits whose largest says which noise of theirs would be enough.
+const CHUNK: usize = 64;
 
 /// Separates the decisions of a position that are not about a token.
 const CHANCES: u64 = 0x5851_F42D_4C95_7F2D;
@@ -32,33 +39,71 @@ impl Noise {
         uniform(mix(self.key ^ CHANCES)) < probability
     }
 
-    /// The index with the largest sum of logit and noise, the noise being that of `id(index)`.
+    /// The index with the largest sum of logit and noise, the noise being that of the token in `ids`, or, without
+    /// them, of the index.
     ///
     /// `likeliest` is the index of the largest logit, which is finite.
-    pub(super) fn draw(self, logits: &[f32], likeliest: usize, id: impl Fn(usize) -> u32) -> usize {
-        let mut best = likeliest;
-        let mut score = f64::from(logits[best]) + gumbel(self.bits(id(best)));
-        for (index, logit) in logits.iter().enumerate() {
-            let bits = self.bits(id(index));
-            // The noise is below this, and a logarithm is dear: few tokens of a vocabulary need it.
-            let most = f64::from(bits.leading_zeros() + 1) * LN_2;
-            if f64::from(*logit) + most <= score {
-                continue;
-            }
-            let sum = f64::from(*logit) + gumbel(bits);
-            if sum > score {
-                (best, score) = (index, sum);
-            }
-        }
-        best
+    pub(super) fn draw(self, logits: &[f32], likeliest: usize, ids: Option<&[u32]>) -> usize {
+        vectorized(Draw { noise: self, logits, likeliest, ids })
     }
 
+    #[inline(always)]
     fn bits(self, id: u32) -> u64 {
         mix(self.key.wrapping_add(u64::from(id).wrapping_mul(STEP)))
     }
 }
 
+struct Draw<'a> {
+    noise: Noise,
+    logits: &'a [f32],
+    likeliest: usize,
+    ids: Option<&'a [u32]>,
+}
+
+impl Loops for Draw<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run(self) -> usize {
+        let Self { noise, logits, likeliest, ids } = self;
+        let bits = |index: usize| noise.bits(ids.map_or(index as u32, |ids| ids[index]));
+        let mut best = likeliest;
+        let mut score = f64::from(logits[best]) + gumbel(bits(best));
+        for (start, chunk) in (0..).step_by(CHUNK).zip(logits.chunks(CHUNK)) {
+            // A logarithm is dear: few tokens of a vocabulary have bits that may be enough.
+            let enough = most_bits(score - f64::from(largest(chunk)));
+            let mut near = false;
+            match ids {
+                Some(ids) => {
+                    for id in &ids[start..start + chunk.len()] {
+                        near |= noise.bits(*id) <= enough;
+                    }
+                }
+                None => {
+                    for id in start as u32..(start + chunk.len()) as u32 {
+                        near |= noise.bits(id) <= enough;
+                    }
+                }
+            }
+            if !near {
+                continue;
+            }
+            for (index, logit) in (start..).zip(chunk) {
+                let bits = bits(index);
+                if bits <= enough {
+                    let sum = f64::from(*logit) + gumbel(bits);
+                    if sum > score {
+                        (best, score) = (index, sum);
+                    }
+                }
+            }
+        }
+        best
+    }
+}
+
 /// The finalizer of SplitMix64.
+#[inline(always)]
 fn mix(bits: u64) -> u64 {
     let bits = bits.wrapping_add(STEP);
     let bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -71,7 +116,14 @@ fn uniform(bits: u64) -> f64 {
     ((bits >> 12) as f64 + 0.5) / (1u64 << 52) as f64
 }
 
-/// `-ln(-ln(1 - u))`: the noise, at most `ln 2` times one more than the leading zeros of `bits`.
+/// Bits above this are of noise below `gumbel`.
+fn most_bits(gumbel: f64) -> u64 {
+    // Noise is at most ln 2 times one more than the leading zeros of its bits.
+    let zeros = gumbel / LN_2 - 1.0 - 1e-9;
+    u64::MAX.checked_shr(zeros as u32).unwrap_or(0)
+}
+
+/// `-ln(-ln(1 - u))`: the noise of a token.
 fn gumbel(bits: u64) -> f64 {
     -(-(-uniform(bits)).ln_1p()).ln()
 }
@@ -85,8 +137,8 @@ mod tests {
         let noise = Noise::new(3, 5);
         let extremes = [0, 1, 1 << 12, u64::MAX, 1 << 63, (1 << 63) - 1];
         for bits in (0..100_000).map(|id| noise.bits(id)).chain(extremes) {
-            assert!(gumbel(bits) <= f64::from(bits.leading_zeros() + 1) * LN_2 + 1e-12, "{bits:x}");
             assert!(gumbel(bits).is_finite());
+            assert!(bits <= most_bits(gumbel(bits)), "{bits:x}");
         }
     }
 

@@ -2,27 +2,25 @@
 
 use std::cmp::Ordering;
 
-use super::candidates::{LANES, largest, sum};
+use super::candidates::{LANES, largest, smallest, sum2};
 
 /// Logits looked at before one of them is compared alone.
 const CHUNK: usize = 32;
 
 /// Masses that are added in f32 before they are in f64.
-const BLOCK: usize = 16 * LANES;
+const BLOCK: usize = 64 * LANES;
 
 /// So many items are put in order at once.
 const FEW: usize = 256;
 
 /// Keys, which are logarithms, that far below the largest hardly matter.
-const RANGE: f32 = 32.0;
+const WIDTH: f32 = 32.0;
 
 /// How often the range of keys is halved.
-const HALVINGS: usize = 9;
-
-/// All keys.
-const EVERYTHING: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
+const HALVINGS: usize = 11;
 
 /// The `k`-th largest of `logits`, which holds at least `k` numbers; `buffer` is scratch space.
+#[inline(always)]
 pub(super) fn kth_largest(logits: &[f32], k: usize, buffer: &mut Vec<f32>) -> f32 {
     let descending = |a: &f32, b: &f32| b.total_cmp(a);
     let capacity = 2 * k + CHUNK;
@@ -30,7 +28,7 @@ pub(super) fn kth_largest(logits: &[f32], k: usize, buffer: &mut Vec<f32>) -> f3
     // What lies below the k-th largest so far is out for good: after the first few, that is nearly all.
     let mut least = f32::NEG_INFINITY;
     for chunk in logits.chunks(CHUNK) {
-        if !chunk.iter().fold(false, |any, logit| any | (*logit > least)) {
+        if largest(chunk) <= least {
             continue;
         }
         buffer.extend(chunk.iter().filter(|logit| **logit > least));
@@ -69,60 +67,85 @@ impl Item {
 
 /// The item with which `mass` is reached in the order of [`Item`], the last if it never is. None if there
 /// are no keys. `items` is scratch space.
+#[inline(always)]
 pub(super) fn item_reaching(keys: &[f32], masses: &[f32], mass: f64, items: &mut Vec<Item>) -> Option<Item> {
-    let (low, high) = if keys.len() > FEW { range_reaching(keys, masses, mass) } else { EVERYTHING };
+    let range = if keys.len() > FEW { Range::reaching(keys, masses, mass) } else { Range::EVERYTHING };
     items.clear();
     let chunks = keys.chunks(CHUNK).zip(masses.chunks(CHUNK));
     for (start, (keys, masses)) in (0..).step_by(CHUNK).zip(chunks) {
-        let near = |key: f32| (key >= low) & (key <= high);
-        if keys.iter().fold(false, |any, key| any | near(*key)) {
+        let near = |key: f32| (key >= range.low) & (key <= range.high);
+        let mut any = false;
+        for key in keys {
+            any |= near(*key);
+        }
+        if any {
             let all = (start..).zip(keys.iter().zip(masses));
             let item = |(index, (key, mass)): (u32, (&f32, &f32))| Item::new(*key, *mass, index);
             items.extend(all.map(item).filter(|item| near(item.key)));
         }
     }
-    first_reaching(items, mass - mass_above(keys, masses, high))
+    first_reaching(items, mass - range.mass_above)
 }
 
-/// Between which keys `mass` is reached: found by halving, with sums over all that are quick and rough, and
-/// then checked.
-fn range_reaching(keys: &[f32], masses: &[f32], mass: f64) -> (f32, f32) {
-    let mut high = largest(keys);
-    let mut low = high - RANGE;
-    for _ in 0..HALVINGS {
-        let middle = low + (high - low) / 2.0;
-        match rough_mass_above(keys, masses, middle) < mass {
-            true => high = middle,
-            false => low = middle,
+/// Between which keys a mass is reached.
+struct Range {
+    low: f32,
+    high: f32,
+    mass_above: f64,
+}
+
+impl Range {
+    const EVERYTHING: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY, mass_above: 0.0 };
+
+    /// Found by halving, with sums over all that are quick and rough, and then checked.
+    #[inline(always)]
+    fn reaching(keys: &[f32], masses: &[f32], mass: f64) -> Self {
+        let mut high = largest(keys);
+        let mut low = smallest(keys).next_down().max(high - WIDTH);
+        for _ in 0..HALVINGS {
+            let middle = low + (high - low) / 2.0;
+            match rough_mass_above(keys, masses, middle) < mass {
+                true => high = middle,
+                false => low = middle,
+            }
         }
+        let mass_above_high = mass_above(keys, masses, high);
+        let holds = mass_above_high < mass && mass_above(keys, masses, low) >= mass;
+        if holds { Self { low, high, mass_above: mass_above_high } } else { Self::EVERYTHING }
     }
-    let holds = mass_above(keys, masses, high) < mass && mass_above(keys, masses, low) >= mass;
-    if holds { (low, high) } else { EVERYTHING }
 }
 
 /// The sum of the masses whose key is above `border`.
+#[inline(always)]
 fn mass_above(keys: &[f32], masses: &[f32], border: f32) -> f64 {
-    sum(keys.iter().zip(masses).map(|(key, mass)| counted(*key, *mass, border)))
+    sum2(keys, masses, |key, mass| counted(key, mass, border))
 }
 
 /// As [`mass_above`], but for the last digits of an f32.
+#[inline(always)]
 fn rough_mass_above(keys: &[f32], masses: &[f32], border: f32) -> f64 {
-    let block = |(keys, masses): (&[f32], &[f32])| {
-        let mut lanes = [0f32; LANES];
+    let mut total = 0.0;
+    for (keys, masses) in keys.chunks(BLOCK).zip(masses.chunks(BLOCK)) {
         let ((keys, last_keys), (masses, last_masses)) =
             (keys.as_chunks::<LANES>(), masses.as_chunks::<LANES>());
+        let mut lanes = [0f32; LANES];
         for (keys, masses) in keys.iter().zip(masses) {
             for lane in 0..LANES {
                 lanes[lane] += counted(keys[lane], masses[lane], border);
             }
         }
-        let last = last_keys.iter().zip(last_masses).map(|(key, mass)| counted(*key, *mass, border));
-        f64::from(lanes.into_iter().chain(last).sum::<f32>())
-    };
-    keys.chunks(BLOCK).zip(masses.chunks(BLOCK)).map(block).sum()
+        for (lane, (key, mass)) in lanes.iter_mut().zip(last_keys.iter().zip(last_masses)) {
+            *lane += counted(*key, *mass, border);
+        }
+        for lane in lanes {
+            total += f64::from(lane);
+        }
+    }
+    total
 }
 
 /// `mass` if `key` is above `border`, else 0; without a branch, which half of the keys would mispredict.
+#[inline(always)]
 fn counted(key: f32, mass: f32, border: f32) -> f32 {
     f32::from_bits(mass.to_bits() & 0u32.wrapping_sub(u32::from(key > border)))
 }

@@ -4,8 +4,9 @@ use burn::tensor::Tensor;
 use burn_flex::Flex;
 
 use super::fill::zeros;
-use super::simd::{exp, vectorized};
+use super::simd::vectorized;
 use super::{contiguous, from_vec, team, values};
+use crate::exp;
 
 /// Elements a thread takes at a time.
 const CHUNK: usize = 1 << 14;

@@ -33,6 +33,8 @@ use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, Int, Tensor, TensorData, TensorPrimitive};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
 
+pub(crate) use simd::run;
+
 use super::{Driver, Opened};
 use crate::kernels::{
     self, Activation, AdamWState, AdamWStep, AttentionGradients, AttentionOptions, AttentionSegment,
@@ -54,7 +56,7 @@ impl Driver for Cpu {
 
 impl Kernels for Flex {
     fn keeps_weights_in(dtype: DType) -> bool {
-        dtype == DType::F32 || half_precision::holds(dtype)
+        matches!(dtype, DType::F32 | DType::U32) || half_precision::holds(dtype)
     }
 
     fn is_read_by_any_thread(_: &FlexDevice) -> bool {

@@ -3,6 +3,8 @@
 //! The loops are plain Rust that the compiler turns into vectors; sums are divided into a fixed number of
 //! lanes, so that they come out the same whatever the instruction set.
 
+use crate::{Loops, exp};
+
 /// An instruction set that loops are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
@@ -149,18 +151,22 @@ pub(super) fn check_requested() -> Result<(), String> {
 
 /// Defines a function whose body is compiled once per [`Level`] and called at the machine's.
 macro_rules! vectorized {
-    ($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+    (
+        $(#[$meta:meta])*
+        $vis:vis fn $name:ident $(<$generic:ident: $bound:path>)? ($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)?
+        $body:block
+    ) => {
         $(#[$meta])*
-        fn $name($($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name $(<$generic: $bound>)? ($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
-            fn body($($arg: $ty),*) $(-> $ret)? $body
+            fn body $(<$generic: $bound>)? ($($arg: $ty),*) $(-> $ret)? $body
             #[cfg(target_arch = "x86_64")]
             {
                 use $crate::backends::cpu::simd::{Level, level};
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-                fn avx512($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
+                fn avx512 $(<$generic: $bound>)? ($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
                 #[target_feature(enable = "avx2")]
-                fn avx2($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
+                fn avx2 $(<$generic: $bound>)? ($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
                 #[allow(unsafe_code, reason = "calling a function that needs an instruction set")]
                 match level() {
                     // SAFETY: `level` detected the instruction set on this machine.
@@ -175,6 +181,13 @@ macro_rules! vectorized {
     };
 }
 pub(super) use vectorized;
+
+vectorized! {
+    /// [`Loops::run`] at the machine's [`Level`].
+    pub(crate) fn run<L: Loops>(loops: L) -> L::Output {
+        loops.run()
+    }
+}
 
 /// Lanes of a sum.
 const LANES: usize = 16;
@@ -247,28 +260,6 @@ fn reduce(mut lanes: [f32; LANES], both: impl Fn(f32, f32) -> f32) -> f32 {
     lanes[0]
 }
 
-/// `e^x` within 2 units in the last place, without a branch.
-///
-/// Range reduction by `ln 2` in two parts and the polynomial of Cephes' `expf`. Below -87 the result is 0.
-#[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
-    /// Adding it rounds to an integer, which then stands in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    let inside = x.clamp(-87.0, 88.0);
-    let rounded = inside * std::f32::consts::LOG2_E + ROUND;
-    let n = rounded - ROUND;
-    let r = inside - n * 0.693_359_4 + n * 2.121_944_4e-4;
-    let mut p = 1.987_569_1e-4f32;
-    p = p * r + 1.398_199_9e-3;
-    p = p * r + 8.333_452e-3;
-    p = p * r + 4.166_579_6e-2;
-    p = p * r + 1.666_666_5e-1;
-    p = p * r + 5e-1;
-    let p = p * r * r + r + 1.0;
-    let scale = f32::from_bits((rounded.to_bits() << 23).wrapping_add(1f32.to_bits()));
-    if x < -87.0 { 0.0 } else { p * scale }
-}
-
 /// `tanh x` by [`exp`].
 #[inline(always)]
 pub(super) fn tanh(x: f32) -> f32 {
@@ -278,17 +269,6 @@ pub(super) fn tanh(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn exp_is_accurate_over_its_range() {
-        for step in -8_700..8_800 {
-            let x = step as f32 / 100.0;
-            let (found, expected) = (f64::from(exp(x)), f64::from(x).exp());
-            assert!((found / expected - 1.0).abs() < 3e-7, "exp({x}) is {found}, expected {expected}");
-        }
-        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
-        assert!(exp(f32::NAN).is_nan());
-    }
 
     #[test]
     fn tanh_is_accurate() {

@@ -3,8 +3,9 @@
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::Flex;
 
-use super::simd::{exp, max, sum, vectorized};
+use super::simd::{max, sum, vectorized};
 use super::{contiguous, flex, from_vec, team, values, wrap};
+use crate::exp;
 use crate::kernels::TokenLoss;
 
 pub(super) fn token_loss(

@@ -16,8 +16,9 @@ use burn_flex::{Flex, FlexTensor};
 
 use super::heads::Heads;
 use super::matrix::{BLOCK_K, Columns, Destination, Threads, View, product};
-use super::simd::{exp, max, replace_and_sum, tanh, vectorized};
+use super::simd::{max, replace_and_sum, tanh, vectorized};
 use super::{contiguous, values};
+use crate::exp;
 use crate::kernels::{AttentionOptions, KEY_BLOCK};
 
 use dropout::Dropout;

@@ -39,7 +39,12 @@ fn request() -> bool {
     unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0 }
 }
 
-/// All tiles with 16 lines of 64 bytes.
+/// Lines of a tile.
+const LINES: usize = 16;
+/// Bytes of a line of a tile.
+const LINE: usize = 64;
+
+/// All tiles with [`LINES`] of [`LINE`] bytes.
 #[repr(C, align(64))]
 struct Setting([u8; 64]);
 
@@ -48,8 +53,8 @@ static SETTING: Setting = {
     setting[0] = 1;
     let mut tile = 0;
     while tile < 8 {
-        setting[16 + 2 * tile] = 64;
-        setting[48 + tile] = 16;
+        setting[16 + 2 * tile] = LINE as u8;
+        setting[48 + tile] = LINES as u8;
         tile += 1;
     }
     Setting(setting)
@@ -91,36 +96,38 @@ pub(super) unsafe fn multiply(
     unsafe {
         asm!(
             "tileloadd tmm0, [{from} + {from_line}]",
-            "tileloadd tmm1, [{from} + {from_line} + 64]",
+            "tileloadd tmm1, [{from} + {from_line} + {line}]",
             "tileloadd tmm2, [{lower_from} + {from_line}]",
-            "tileloadd tmm3, [{lower_from} + {from_line} + 64]",
+            "tileloadd tmm3, [{lower_from} + {from_line} + {line}]",
             "2:",
             "tileloadd tmm4, [{a} + {packed}]",
             "tileloadd tmm6, [{b} + {packed}]",
-            "tileloadd tmm5, [{a} + {packed} + 1024]",
-            "tileloadd tmm7, [{b} + {packed} + 1024]",
+            "tileloadd tmm5, [{a} + {packed} + {square}]",
+            "tileloadd tmm7, [{b} + {packed} + {square}]",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tdpbf16ps tmm1, tmm4, tmm7",
             "tdpbf16ps tmm2, tmm5, tmm6",
             "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {a}, 2048",
-            "add {b}, 2048",
+            "add {a}, 2 * {square}",
+            "add {b}, 2 * {square}",
             "dec {steps}",
             "jnz 2b",
             "tilestored [{to} + {to_line}], tmm0",
-            "tilestored [{to} + {to_line} + 64], tmm1",
+            "tilestored [{to} + {to_line} + {line}], tmm1",
             "tilestored [{lower_to} + {to_line}], tmm2",
-            "tilestored [{lower_to} + {to_line} + 64], tmm3",
+            "tilestored [{lower_to} + {to_line} + {line}], tmm3",
             a = inout(reg) a => _,
             b = inout(reg) b => _,
             steps = inout(reg) steps => _,
             from = in(reg) from,
-            lower_from = in(reg) from.wrapping_add(16 * from_stride),
+            lower_from = in(reg) from.wrapping_add(LINES * from_stride),
             from_line = in(reg) from_stride * size_of::<f32>(),
             to = in(reg) to,
-            lower_to = in(reg) to.wrapping_add(16 * to_stride),
+            lower_to = in(reg) to.wrapping_add(LINES * to_stride),
             to_line = in(reg) to_stride * size_of::<f32>(),
-            packed = in(reg) 64usize,
+            packed = in(reg) LINE,
+            line = const LINE,
+            square = const LINES * LINE,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
@@ -129,9 +136,6 @@ pub(super) unsafe fn multiply(
 }
 
 // What follows is one instruction each, so that others may stand between them: no compiler touches a tile.
-
-/// Lines of bytes, or of sums in i32, from one to the next.
-const LINE: usize = 64;
 
 /// Fills tile `TO` with zeros.
 ///

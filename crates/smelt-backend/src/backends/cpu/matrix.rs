@@ -35,6 +35,9 @@ use tile::Output;
 /// 256 rows of a tile's columns fit the first cache. It decides about the last bits of every product.
 pub(super) const BLOCK_K: usize = 256;
 
+/// What holds no more bytes is in the first cache, or nothing behind it is read next: nothing is fetched ahead.
+pub(super) const CACHED_BYTES: usize = 1 << 14;
+
 /// What happens to what the destination holds.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Destination {

@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code, reason = "a closure on the caller's stack is lent to threads that outlive it")]
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError, TryLockError};
@@ -25,15 +26,37 @@ const PATIENCE: Duration = Duration::from_micros(60);
 /// # Panics
 /// If `work` does.
 pub(super) fn each(count: usize, work: &(dyn Fn(usize) + Sync)) {
-    shared_by(|_| true, count, work);
+    shared_by(|_| true, count, one_by_one, &|numbers| numbers.for_each(work));
+}
+
+/// As [`each`], for numbers that are little work each: a thread takes half of what is left of a part at a time, so that
+/// it seldom asks, and all end at about the same time.
+pub(super) fn each_range(count: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
+    shared_by(|_| true, count, by_halves, work);
 }
 
 /// As [`each`], for work that is too little to wake a thread for: only those help that look for work anyway.
 pub(super) fn each_awake(count: usize, work: &(dyn Fn(usize) + Sync)) {
-    shared_by(Team::is_awake, count, work);
+    shared_by(Team::is_awake, count, one_by_one, &|numbers| numbers.for_each(work));
 }
 
-fn shared_by(is_worth_it: impl Fn(&Team) -> bool, count: usize, work: &(dyn Fn(usize) + Sync)) {
+/// How many numbers are taken at a time, given how many are left; one at least.
+type Take = fn(usize) -> usize;
+
+fn one_by_one(_: usize) -> usize {
+    1
+}
+
+fn by_halves(left: usize) -> usize {
+    left.div_ceil(2)
+}
+
+fn shared_by(
+    is_worth_it: impl Fn(&Team) -> bool,
+    count: usize,
+    take: Take,
+    work: &(dyn Fn(Range<usize>) + Sync),
+) {
     if count > 1 && is_worth_it(team()) {
         let team = team();
         let turn = match team.turn.try_lock() {
@@ -42,10 +65,10 @@ fn shared_by(is_worth_it: impl Fn(&Team) -> bool, count: usize, work: &(dyn Fn(u
             Err(TryLockError::WouldBlock) => None,
         };
         if turn.is_some() && !team.helpers.is_empty() {
-            return team.run(count, work);
+            return team.run(count, take, work);
         }
     }
-    (0..count).for_each(work);
+    work(0..count);
 }
 
 /// Calls `work` with every item, as [`each`] does with numbers.
@@ -111,7 +134,8 @@ struct Shared {
 }
 
 struct Work<'a> {
-    call: &'a (dyn Fn(usize) + Sync),
+    call: &'a (dyn Fn(Range<usize>) + Sync),
+    take: Take,
     parts: [Part; MAX_PARTS],
     /// Of the parts, those that have work.
     used: usize,
@@ -129,26 +153,30 @@ struct Part {
 }
 
 impl<'a> Work<'a> {
-    fn new(count: usize, threads: usize, call: &'a (dyn Fn(usize) + Sync)) -> Self {
+    fn new(count: usize, threads: usize, take: Take, call: &'a (dyn Fn(Range<usize>) + Sync)) -> Self {
         let used = threads.min(count).min(MAX_PARTS);
         let parts = std::array::from_fn(|part| {
             let [start, end] = [part, part + 1].map(|part| part.min(used) * count / used);
             Part { next: AtomicUsize::new(start), end }
         });
-        Self { call, parts, used, panic: Mutex::new(None) }
+        Self { call, take, parts, used, panic: Mutex::new(None) }
     }
 
-    /// Takes one number after the other until none is left, from part `first` first.
+    /// Takes numbers until none is left, from part `first` first.
     fn take_part(&self, first: usize) {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             for part in 0..self.used {
                 let Part { next, end } = &self.parts[(first + part) % self.used];
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= *end {
-                        break;
-                    }
-                    (self.call)(index);
+                let mut start = next.load(Ordering::Relaxed);
+                while start < *end {
+                    let after = start + (self.take)(*end - start);
+                    start = match next.compare_exchange(start, after, Ordering::Relaxed, Ordering::Relaxed) {
+                        Ok(_) => {
+                            (self.call)(start..after);
+                            next.load(Ordering::Relaxed)
+                        }
+                        Err(taken) => taken,
+                    };
                 }
             }
         }));
@@ -181,8 +209,8 @@ impl Team {
         self.helpers.iter().any(|helper| !helper.asleep.load(Ordering::Relaxed))
     }
 
-    fn run(&self, count: usize, call: &(dyn Fn(usize) + Sync)) {
-        let work = Work::new(count, self.helpers.len() + 1, call);
+    fn run(&self, count: usize, take: Take, call: &(dyn Fn(Range<usize>) + Sync)) {
+        let work = Work::new(count, self.helpers.len() + 1, take, call);
         self.shared.work.store((&raw const work).cast_mut().cast(), Ordering::SeqCst);
         self.shared.number.fetch_add(1, Ordering::SeqCst);
         for helper in self.helpers.iter().take(count - 1) {
@@ -257,8 +285,9 @@ mod tests {
                 let taken: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
                 for _ in 0..200 {
                     each(count, &|index| add(&taken[index], 1));
+                    each_range(count, &|numbers| numbers.for_each(|index| add(&taken[index], 1)));
                 }
-                assert!(taken.iter().all(|times| times.load(Ordering::Relaxed) == 200));
+                assert!(taken.iter().all(|times| times.load(Ordering::Relaxed) == 400));
             }
         };
         thread::scope(|scope| (0..3).for_each(|_| drop(scope.spawn(ask))));

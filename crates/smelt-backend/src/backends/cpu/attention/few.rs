@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code, reason = "registers, and memory given by pointers")]
 
-use crate::backends::cpu::matrix::{BLOCK_K, Vector, View, at_level, for_count};
+use crate::backends::cpu::matrix::{BLOCK_K, CACHED_BYTES, Vector, View, at_level, for_count};
 
 /// Most queries that are taken at a time.
 const MOST_QUERIES: usize = 8;
@@ -104,7 +104,7 @@ unsafe fn scores_of<V: Vector<LANES>, const LANES: usize, const R: usize>(to: Sc
     // SAFETY: the caller's promise; rows beyond the last are read as the last one.
     unsafe {
         // What the first cache holds need not be fetched.
-        let ahead = (k.count * k.length > CACHED).then_some(LANES * k.stride);
+        let ahead = (k.count * k.length * size_of::<f32>() > CACHED_BYTES).then_some(LANES * k.stride);
         for first in (0..k.count).step_by(LANES) {
             let rows = Rows { from: k.from.add(first * k.stride), count: k.count - first, ..k };
             let mut sums = [V::zero(); R];
@@ -126,9 +126,6 @@ unsafe fn scores_of<V: Vector<LANES>, const LANES: usize, const R: usize>(to: Sc
         }
     }
 }
-
-/// Numbers that need not be fetched ahead.
-const CACHED: usize = 1 << 12;
 
 /// The columns of a square of `LANES` rows, `WHOLE` if they are all there; those `ahead` of them are fetched.
 ///

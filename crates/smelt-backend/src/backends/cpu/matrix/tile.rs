@@ -6,9 +6,9 @@
 
 #![allow(unsafe_code, reason = "registers, and memory given by pointers")]
 
-use super::BLOCK_K;
 use super::stored::Stored;
 use super::vector::Vector;
+use super::{BLOCK_K, CACHED_BYTES};
 
 /// Where a tile's numbers go, and what becomes of those there.
 #[derive(Clone, Copy)]
@@ -105,9 +105,6 @@ pub(super) struct Rows<T> {
     pub stride: usize,
     pub count: usize,
 }
-
-/// Of as many bytes, those ahead are in a cache, or the next piece is somewhere else.
-const CACHED_BYTES: usize = 1 << 14;
 
 /// `x w^T` for `R` rows of `x`, packed `[k][R]`, and all rows of `w`, each of which is read once.
 ///

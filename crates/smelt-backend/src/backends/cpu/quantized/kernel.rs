@@ -53,6 +53,7 @@ pub(super) struct Panel {
 
 /// All codes of some outputs that are multiplied where they lie, and what they stand for.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "multiplied so on one architecture"))]
 pub(super) struct InPlace<T> {
     pub codes: Rows<u32>,
     /// Codes in each byte of a word.

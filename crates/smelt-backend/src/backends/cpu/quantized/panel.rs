@@ -26,8 +26,6 @@ use crate::kernels::quantized::{Prepared, unpack};
 const ROWS: usize = 256;
 /// Panels of a piece, where rows are many.
 const PANELS: usize = 4;
-/// Pieces for each thread, so that all end at about the same time.
-const PIECES: usize = 8;
 /// A thread is not asked for less than this many bytes of a weight that is read once.
 const READ_BYTES: usize = 16 << 10;
 
@@ -151,7 +149,7 @@ pub(super) struct Target<'a, T> {
     pub prepared: &'a Prepared,
 }
 
-/// A target divided into pieces, which threads take one by one.
+/// A target divided into pieces, which threads take.
 struct Pieces<'a, T> {
     weight: Packed<'a, T>,
     way: Way<'a, T>,
@@ -198,13 +196,14 @@ pub(super) fn add_products<T: Scale>(x: View<'_>, targets: Vec<Target<'_, T>>) {
     DIGITS.with_borrow_mut(|digits| {
         digits.write(x, format.group_size(), Order { fields: first.fields(), layout });
         let digits = &*digits;
+        let reads_once = digits.tiles() <= 1;
         let pieces = targets.into_iter().map(|Target { y, weight, prepared }| {
             let outer = weight.outer;
             assert_eq!((weight.inner, weight.format), (x.columns, format), "features of x, and the format");
             assert_eq!(y.len(), x.rows * outer, "{} rows of {outer} outputs", x.rows);
-            let size = match digits.tiles() {
-                0 | 1 => piece_outputs(&weight, lanes),
-                _ => PANELS * lanes,
+            let size = match reads_once {
+                true => READ_BYTES.div_ceil(weight.row_words() * size_of::<u32>()).next_multiple_of(lanes),
+                false => PANELS * lanes,
             };
             let across = outer.div_ceil(size);
             Pieces {
@@ -221,141 +220,135 @@ pub(super) fn add_products<T: Scale>(x: View<'_>, targets: Vec<Target<'_, T>>) {
             }
         });
         let pieces: Vec<_> = pieces.collect();
-        team::each(pieces.iter().map(|pieces| pieces.count).sum(), &|mut index| {
-            let mut pieces = pieces.iter();
-            let pieces = pieces.find(|pieces| {
-                let is_here = index < pieces.count;
-                index -= if is_here { 0 } else { pieces.count };
-                is_here
-            });
-            // SAFETY: `Packed::new` and the assertions above hold all that is read or written within its buffer; pieces
-            // of the outputs do not overlap.
-            unsafe { pieces.expect("a piece for each number").add(index, digits) };
-        });
+        let add = |numbers: Range<usize>| {
+            let mut before = 0;
+            for pieces in &pieces {
+                let own = [numbers.start, numbers.end].map(|number| number.saturating_sub(before));
+                let [start, end] = own.map(|number| number.min(pieces.count));
+                before += pieces.count;
+                // SAFETY: `Packed::new` and the assertions above hold all that is read or written within its buffer;
+                // pieces of the outputs do not overlap.
+                unsafe { pieces.add(start..end, digits) };
+            }
+        };
+        let count = pieces.iter().map(|pieces| pieces.count).sum();
+        match reads_once {
+            true => team::each_range(count, &add),
+            false => team::each(count, &|number| add(number..number + 1)),
+        }
     });
 }
 
 impl<T: Scale> Pieces<'_, T> {
-    /// Adds piece `index`.
+    /// Adds the pieces `numbers`: those side by side at once.
     ///
     /// # Safety
     /// The outputs are in the buffer, and nobody else has them.
-    unsafe fn add(&self, index: usize, digits: &Digits) {
-        let first = index % self.across * self.size;
-        let outputs = first..self.weight.outer.min(first + self.size);
-        let tiles = digits.tiles_of(index / self.across * ROWS..(index / self.across + 1) * ROWS);
-        // SAFETY: the caller's promise.
-        SCRATCH.with_borrow_mut(|scratch| unsafe {
-            match self.way {
-                Way::Lanes => {
-                    piece_in_lanes(self.weight, digits, tiles, outputs, self.output, &mut scratch[0]);
+    unsafe fn add(&self, mut numbers: Range<usize>, digits: &Digits) {
+        while !numbers.is_empty() {
+            let (rows, first) = (numbers.start / self.across, numbers.start % self.across);
+            let count = numbers.len().min(self.across - first);
+            numbers.start += count;
+            let outputs = first * self.size..self.weight.outer.min((first + count) * self.size);
+            let tiles = digits.tiles_of(rows * ROWS..(rows + 1) * ROWS);
+            let piece = Piece { weight: self.weight, digits, tiles, outputs, output: self.output };
+            // SAFETY: the caller's promise.
+            SCRATCH.with_borrow_mut(|scratch| unsafe {
+                match self.way {
+                    Way::Lanes => piece.add_in_lanes(&mut scratch[0]),
+                    Way::Place(turned) => piece.add_in_place(turned),
+                    Way::Squares => piece.add_in_squares(scratch),
                 }
-                Way::Place(turned) => piece_in_place(self.weight, turned, digits, outputs, self.output),
-                Way::Squares => piece_in_squares(self.weight, digits, tiles, outputs, self.output, scratch),
-            }
-        });
-    }
-}
-
-/// Outputs of a piece of a weight that is read once; a multiple of `unit`.
-fn piece_outputs<T: Scale>(weight: &Packed<'_, T>, unit: usize) -> usize {
-    let least = READ_BYTES.div_ceil(weight.row_words() * size_of::<u32>());
-    weight.outer.div_ceil(PIECES * team::threads()).max(least).next_multiple_of(unit)
-}
-
-/// Some rows of some outputs.
-///
-/// # Safety
-/// The outputs are in the buffer, and nobody else has them.
-unsafe fn piece_in_lanes<T: Scale>(
-    weight: Packed<'_, T>,
-    digits: &Digits,
-    tiles: Range<usize>,
-    outputs: Range<usize>,
-    output: Output,
-    scratch: &mut Scratch,
-) {
-    let lanes = leaves::lanes();
-    for first in outputs.clone().step_by(lanes) {
-        let count = lanes.min(outputs.end - first);
-        // SAFETY: the caller's promise.
-        unsafe {
-            if digits.tiles() == 1 {
-                let panel = panel(weight, first, count, &mut scratch.bytes);
-                let codes = codes(weight, first, count, scratch);
-                let (x, room) = (numbers(digits.tile(0)), scratch.codes.of(SPAN_NUMBERS).as_mut_ptr());
-                let place = output.at(0, first);
-                with_totals(place, [x.rows, count], lanes, |to| leaves::add_panel(panel, codes, x, to, room));
-                continue;
-            }
-            let codes = unpacked(weight, first, count, scratch);
-            for tile in tiles.clone() {
-                let (x, place) = (numbers(digits.tile(tile)), output.at(digits.first_row(tile), first));
-                with_totals(place, [x.rows, count], lanes, |to| leaves::add_groups(codes, x, to));
-            }
+            });
         }
     }
 }
 
-/// The same in squares.
-///
-/// # Safety
-/// As [`piece_in_lanes`]; [`leaves::multiplies_in_squares`].
-unsafe fn piece_in_squares<T: Scale>(
-    weight: Packed<'_, T>,
-    digits: &Digits,
+/// Some rows of some outputs.
+struct Piece<'a, T> {
+    weight: Packed<'a, T>,
+    digits: &'a Digits,
     tiles: Range<usize>,
     outputs: Range<usize>,
     output: Output,
-    scratch: &mut [Scratch; PANELS_OF_SQUARES],
-) {
-    let lanes = leaves::lanes();
-    // SAFETY: the caller's promise.
-    unsafe {
-        leaves::in_squares(|| {
-            for first in outputs.clone().step_by(PANELS_OF_SQUARES * lanes) {
-                let end = outputs.end.min(first + PANELS_OF_SQUARES * lanes);
-                let panels = (first..end).step_by(lanes).zip(&mut *scratch);
-                let panels =
-                    panels.map(|(first, scratch)| unpacked(weight, first, lanes.min(end - first), scratch));
-                let panels: Vec<_> = panels.collect();
-                for tile in tiles.clone() {
-                    let (x, place) = (numbers(digits.tile(tile)), output.at(digits.first_row(tile), first));
-                    with_totals(place, [x.rows, end - first], panels.len() * lanes, |to| {
-                        leaves::add_in_squares(&panels, x, to);
-                    });
-                }
-            }
-        });
-    }
 }
 
-/// The row of some outputs whose codes are multiplied where they lie.
-///
-/// # Safety
-/// The outputs are in the buffer, and nobody else has them; [`leaves::multiplies_in_place`].
-unsafe fn piece_in_place<T: Scale>(
-    weight: Packed<'_, T>,
-    turned: &Turned<T>,
-    digits: &Digits,
-    outputs: Range<usize>,
-    output: Output,
-) {
-    let x = numbers(digits.tile(0));
-    let stride = weight.row_words();
-    for first in outputs.clone().step_by(OUTPUTS) {
-        let count = OUTPUTS.min(outputs.end - first);
-        let codes = InPlace {
-            codes: Rows { from: weight.words[first * stride..].as_ptr(), stride, count },
-            fields: weight.fields(),
-            scales: turned.panel(first).as_ptr(),
-            groups: weight.groups(),
-            units: weight.format.group_size() / UNIT,
-        };
+impl<T: Scale> Piece<'_, T> {
+    /// # Safety
+    /// The outputs are in the buffer, and nobody else has them.
+    unsafe fn add_in_lanes(self, scratch: &mut Scratch) {
+        let Self { weight, digits, tiles, outputs, output } = self;
+        let lanes = leaves::lanes();
+        for first in outputs.clone().step_by(lanes) {
+            let count = lanes.min(outputs.end - first);
+            // SAFETY: the caller's promise.
+            unsafe {
+                if digits.tiles() == 1 {
+                    let panel = panel(weight, first, count, &mut scratch.bytes);
+                    let codes = codes(weight, first, count, scratch);
+                    let (x, room) = (numbers(digits.tile(0)), scratch.codes.of(SPAN_NUMBERS).as_mut_ptr());
+                    with_totals(output.at(0, first), [x.rows, count], lanes, |to| {
+                        leaves::add_panel(panel, codes, x, to, room);
+                    });
+                    continue;
+                }
+                let codes = unpacked(weight, first, count, scratch);
+                for tile in tiles.clone() {
+                    let (x, place) = (numbers(digits.tile(tile)), output.at(digits.first_row(tile), first));
+                    with_totals(place, [x.rows, count], lanes, |to| leaves::add_groups(codes, x, to));
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Piece::add_in_lanes`]; [`leaves::multiplies_in_squares`].
+    unsafe fn add_in_squares(self, scratch: &mut [Scratch; PANELS_OF_SQUARES]) {
+        let Self { weight, digits, tiles, outputs, output } = self;
+        let lanes = leaves::lanes();
         // SAFETY: the caller's promise.
         unsafe {
-            let place = output.at(0, first);
-            with_totals(place, [x.rows, count], OUTPUTS, |to| leaves::add_in_place(codes, x, to));
+            leaves::in_squares(|| {
+                for first in outputs.clone().step_by(PANELS_OF_SQUARES * lanes) {
+                    let end = outputs.end.min(first + PANELS_OF_SQUARES * lanes);
+                    let panels = (first..end).step_by(lanes).zip(&mut *scratch);
+                    let panels = panels
+                        .map(|(first, scratch)| unpacked(weight, first, lanes.min(end - first), scratch));
+                    let panels: Vec<_> = panels.collect();
+                    for tile in tiles.clone() {
+                        let (x, place) =
+                            (numbers(digits.tile(tile)), output.at(digits.first_row(tile), first));
+                        with_totals(place, [x.rows, end - first], panels.len() * lanes, |to| {
+                            leaves::add_in_squares(&panels, x, to);
+                        });
+                    }
+                }
+            });
+        }
+    }
+
+    /// Of one row.
+    ///
+    /// # Safety
+    /// As [`Piece::add_in_lanes`]; [`leaves::multiplies_in_place`].
+    unsafe fn add_in_place(self, turned: &Turned<T>) {
+        let Self { weight, digits, outputs, output, .. } = self;
+        let x = numbers(digits.tile(0));
+        let stride = weight.row_words();
+        for first in outputs.clone().step_by(OUTPUTS) {
+            let count = OUTPUTS.min(outputs.end - first);
+            let codes = InPlace {
+                codes: Rows { from: weight.words[first * stride..].as_ptr(), stride, count },
+                fields: weight.fields(),
+                scales: turned.panel(first).as_ptr(),
+                groups: weight.groups(),
+                units: weight.format.group_size() / UNIT,
+            };
+            // SAFETY: the caller's promise.
+            unsafe {
+                let place = output.at(0, first);
+                with_totals(place, [x.rows, count], OUTPUTS, |to| leaves::add_in_place(codes, x, to));
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "instructions that not every machine has, on memory given by pointers")]
 
 use std::arch::x86_64::{__m512, __m512i, _mm512_load_si512, _mm512_setzero_ps};
+use std::mem::MaybeUninit;
 
 use super::digits::{DIGITS, MAX_TILE_ROWS, REGISTER_WORDS, UNIT};
 use super::kernel::{Codes, Numbers, PANELS_OF_SQUARES as PANELS, Totals, with_group};
@@ -36,13 +37,8 @@ pub(super) unsafe fn set_up(work: impl FnOnce()) {
 }
 
 /// Sums of one group: a square for each digit and panel.
-#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Sums([[[i32; SQUARE_WORDS]; PANELS]; DIGITS]);
-
-impl Sums {
-    const ZEROS: Self = Self([[[0; SQUARE_WORDS]; PANELS]; DIGITS]);
-}
 
 /// The digits of one group of a tile, and the codes of panels: where their squares begin, and how many there are of each
 /// digit and panel.
@@ -61,9 +57,9 @@ impl Squares {
     /// last.
     ///
     /// # Safety
-    /// Within [`set_up`]; products before this one have been multiplied, and the squares are there.
+    /// Within [`set_up`]; products before this one have been multiplied, the squares are there, and so is the room.
     #[inline(always)]
-    unsafe fn multiply<const P: usize>(self, to: &mut Sums) {
+    unsafe fn multiply<const P: usize>(self, to: *mut Sums) {
         const DIGIT_TILE: usize = 6;
         const CODE_TILE: usize = 7;
         let (digit, panel) = PRODUCTS[P];
@@ -86,24 +82,24 @@ impl Squares {
             }
             match P {
                 0 | 1 => {}
-                2 => to.take::<0>(),
-                3 => to.take::<1>(),
-                4 => to.take::<2>(),
-                _ => to.take::<3>(),
+                2 => take::<0>(to),
+                3 => take::<1>(to),
+                4 => take::<2>(to),
+                _ => take::<3>(to),
             }
         }
     }
 }
 
-impl Sums {
-    /// # Safety
-    /// Within [`set_up`].
-    #[inline(always)]
-    unsafe fn take<const P: usize>(&mut self) {
-        let (digit, panel) = PRODUCTS[P];
-        // SAFETY: the caller's promise; there is room for a square.
-        unsafe { amx::store::<P>(self.0[digit][panel].as_mut_ptr()) }
-    }
+/// Writes the sums of product `P`.
+///
+/// # Safety
+/// Within [`set_up`]; the product has been multiplied, and there is room.
+#[inline(always)]
+unsafe fn take<const P: usize>(to: *mut Sums) {
+    let (digit, panel) = PRODUCTS[P];
+    // SAFETY: the caller's promise.
+    unsafe { amx::store::<P>((&raw mut (*to).0[digit][panel]).cast()) }
 }
 
 /// Adds the products of the groups of one or two panels to `totals`, whose outputs lie side by side, one group after the
@@ -140,9 +136,13 @@ unsafe fn add_groups_of<const WHOLE: bool>(panels: &[Codes], x: Numbers, totals:
             *total = unsafe { __m512::load(place(panel, row)) };
         }
     }
-    let mut sums = [Sums::ZEROS; 2];
+    // Those of one group are made while those of the group before are used.
+    let mut sums = [const { MaybeUninit::<Sums>::uninit() }; 2];
+    let sums = sums.as_mut_ptr().cast::<Sums>();
+    // SAFETY: there are two.
+    let sums_of = |group: usize| unsafe { sums.add(group % 2) };
     // What part of a group's numbers adds to the totals; there are as many parts as products.
-    let mut finish = |group: usize, part: usize, sums: &Sums| {
+    let mut finish = |group: usize, part: usize| {
         let (panel, part) = (part / DIGITS, part % DIGITS);
         let [start, end] = [part, part + 1].map(|part| rows.min(part * MAX_TILE_ROWS / DIGITS));
         let Some(codes) = panels.get(panel) else { return };
@@ -152,7 +152,8 @@ unsafe fn add_groups_of<const WHOLE: bool>(panels: &[Codes], x: Numbers, totals:
             let affine = [__m512::load(codes.scales.add(at)), __m512::load(codes.biases.add(at))];
             for (row, total) in own[panel].iter_mut().enumerate().take(end).skip(start) {
                 let of = |digit: usize| -> __m512i {
-                    _mm512_load_si512(sums.0[digit][panel].as_ptr().add(row * REGISTER_WORDS).cast())
+                    let square = (&raw const (*sums_of(group)).0[digit][panel]).cast::<i32>();
+                    _mm512_load_si512(square.add(row * REGISTER_WORDS).cast())
                 };
                 *total = with_group(*total, [of(0), of(1), of(2)], x, group * rows + row, affine);
             }
@@ -160,8 +161,7 @@ unsafe fn add_groups_of<const WHOLE: bool>(panels: &[Codes], x: Numbers, totals:
     };
     for group in 0..first.groups {
         let square = group * steps;
-        let [done, to] = &mut sums;
-        let (done, to) = if group % 2 == 0 { (done, to) } else { (to, done) };
+        let to = sums_of(group);
         // SAFETY: the caller's promise.
         unsafe {
             let squares = Squares {
@@ -173,17 +173,16 @@ unsafe fn add_groups_of<const WHOLE: bool>(panels: &[Codes], x: Numbers, totals:
                 ($($product:literal)*) => {$(
                     squares.multiply::<$product>(to);
                     if group > 0 {
-                        finish(group - 1, $product, done);
+                        finish(group - 1, $product);
                     }
                 )*};
             }
             products!(0 1 2 3 4 5);
-            to.take::<4>();
-            to.take::<5>();
+            take::<4>(to);
+            take::<5>(to);
         }
     }
-    let last = first.groups - 1;
-    (0..PRODUCTS.len()).for_each(|part| finish(last, part, &sums[(last + 1) % 2]));
+    (0..PRODUCTS.len()).for_each(|part| finish(first.groups - 1, part));
     for (panel, own) in own.iter().enumerate().take(panels.len()) {
         for (row, total) in own.iter().enumerate().take(rows) {
             // SAFETY: the caller's promise.

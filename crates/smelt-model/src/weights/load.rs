@@ -4,15 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use burn::module::Param;
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
 use smelt_backend::kernels::QuantizedWeight;
 use smelt_backend::kernels::quantized::quantize;
 use smelt_backend::{Kernels, float_tensor, tensor_over};
 
 use super::check::{check, located};
 use super::checkpoint::Checkpoint;
-use super::packed::{PackedMatrix, packed_among, packed_matrices};
+use super::huge_pages::HugePages;
+use super::packed::{PackedBytes, PackedMatrix, packed_among, packed_matrices};
 use super::quantize::stored_matrix;
 use super::read_ahead::{HeldIn, NonFinite, ReadAhead, Source, Values};
 use crate::blocks::Matrix;
@@ -161,7 +162,7 @@ pub fn locate<'a>(config: &ModelConfig, checkpoint: &'a Checkpoint) -> Result<Ve
     parameters.iter().map(source).collect()
 }
 
-/// Puts packed matrices in their places, as they lie in the files where the backend can.
+/// Puts packed matrices in their places: as they lie in the files or in huge pages where the backend can read them there.
 fn fill_packed<B: Kernels>(
     config: &ModelConfig,
     checkpoint: &Checkpoint,
@@ -170,13 +171,28 @@ fn fill_packed<B: Kernels>(
     model: &mut Decoder<B>,
     device: &B::Device,
 ) -> Result<(), ModelError> {
-    let mut packed = packed.iter().peekable();
-    for (path, matrix) in model.matrices_mut() {
-        if let Some(found) = packed.next_if(|packed| packed.path == path) {
-            *matrix = Matrix::Quantized(found.read(config, checkpoint, non_finite, device)?);
+    let in_place = B::keeps_weights_in(DType::U32);
+    let is_multiplied = |matrix: &PackedMatrix| match matrix.path.as_str() {
+        "embed_tokens" => config.decoder.tie_word_embeddings,
+        path => path != "embed_positions",
+    };
+    let mut matrices = model.matrices_mut();
+    // What is uploaded is read in turn.
+    for packed in packed.chunk_by(|a, b| in_place && is_multiplied(a) == is_multiplied(b)) {
+        let mut bytes = PackedBytes::of(packed, config, checkpoint, non_finite)?;
+        if in_place
+            && is_multiplied(&packed[0])
+            && let Some(pages) = HugePages::for_codes(bytes.code_bytes())
+        {
+            bytes.move_codes(pages, config, checkpoint)?;
+        }
+        for weight in bytes.upload::<B>(device) {
+            let (path, weight) = weight?;
+            let place = matrices.find(|(place, _)| place == path);
+            let (_, matrix) = place.expect("packed matrices are in the order of the model's");
+            *matrix = Matrix::Quantized(weight);
         }
     }
-    assert!(packed.next().is_none(), "packed matrices are in the order of the model's");
     Ok(())
 }
 

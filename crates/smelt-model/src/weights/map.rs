@@ -18,7 +18,7 @@ pub struct FileMap {
 }
 
 /// Keeps the map for tensors that lie in it.
-struct Shared(Arc<Mmap>);
+pub(super) struct Shared(pub Arc<Mmap>);
 
 impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {

@@ -10,6 +10,7 @@ mod checkpoint;
 mod dtype;
 mod file;
 mod header;
+mod huge_pages;
 mod load;
 mod location;
 mod map;

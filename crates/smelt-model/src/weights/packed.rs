@@ -11,6 +11,7 @@ use smelt_backend::kernels::{QuantizationFormat, QuantizedBytes, QuantizedWeight
 use super::check::{Found, located};
 use super::checkpoint::Checkpoint;
 use super::dtype::{file_dtype, float_bytes, held_dtype};
+use super::huge_pages::HugePages;
 use super::place::{Made, Place, StoredTensor};
 use super::read_ahead::{NonFinite, Source, first_non_finite};
 use crate::config::ModelConfig;
@@ -92,6 +93,81 @@ fn exact_quotient(a: usize, b: usize) -> Option<u64> {
     (a.checked_rem(b)? == 0).then(|| (a / b) as u64)
 }
 
+/// Of what is copied, this much is in memory twice.
+const COPIED_BYTES: usize = 1 << 20;
+
+/// The packed matrices of a checkpoint as files hold them.
+pub(super) struct PackedBytes<'a> {
+    matrices: Vec<(&'a PackedMatrix, String, QuantizedBytes)>,
+}
+
+impl<'a> PackedBytes<'a> {
+    /// Those of `packed`, where they lie.
+    ///
+    /// # Errors
+    /// [`ModelError::BadDtype`]; [`ModelError::NonFinite`] unless `non_finite` allows it.
+    pub(super) fn of(
+        packed: &'a [PackedMatrix],
+        config: &ModelConfig,
+        checkpoint: &Checkpoint,
+        non_finite: NonFinite,
+    ) -> Result<Self, ModelError> {
+        let bytes = |matrix: &'a PackedMatrix| {
+            let (name, bytes) = matrix.bytes(config, checkpoint, non_finite)?;
+            Ok((matrix, name, bytes))
+        };
+        Ok(Self { matrices: packed.iter().map(bytes).collect::<Result<_, _>>()? })
+    }
+
+    /// Bytes of all codes.
+    pub(super) fn code_bytes(&self) -> usize {
+        self.matrices.iter().map(|(_, _, bytes)| bytes.packed.len()).sum()
+    }
+
+    /// Moves their codes into `pages`, one after the other as a forward pass reads them.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`] if the system does not let them be read from there.
+    pub(super) fn move_codes(
+        &mut self,
+        mut pages: HugePages,
+        config: &ModelConfig,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), ModelError> {
+        let mut sizes = Vec::with_capacity(self.matrices.len());
+        for (matrix, _, bytes) in &mut self.matrices {
+            let codes = std::mem::take(&mut bytes.packed);
+            let found = located(config, checkpoint, &format!("{}.weight", matrix.path))?;
+            for part in codes.chunks(COPIED_BYTES) {
+                pages.push(part);
+                found.file.release_of(&found.tensor);
+            }
+            sizes.push(codes.len());
+        }
+        let mut codes = pages.into_bytes().map_err(ModelError::io("copy", checkpoint.path()))?;
+        for ((_, _, bytes), size) in self.matrices.iter_mut().zip(sizes) {
+            bytes.packed = codes.split_to(size);
+        }
+        Ok(())
+    }
+
+    /// The matrices on `device`, in their order, with their paths.
+    ///
+    /// # Errors
+    /// [`ModelError::Quantization`].
+    pub(super) fn upload<B: Kernels>(
+        self,
+        device: &B::Device,
+    ) -> impl Iterator<Item = Result<(&'a str, QuantizedWeight<B>), ModelError>> {
+        self.matrices.into_iter().map(|(matrix, name, bytes)| {
+            let weight = QuantizedWeight::from_bytes(bytes, matrix.dims, matrix.format, device);
+            weight
+                .map(|weight| (matrix.path.as_str(), weight))
+                .map_err(|source| ModelError::Quantization { name, source })
+        })
+    }
+}
+
 impl PackedMatrix {
     /// The tensors of the matrix: their paths in the model and their shapes.
     pub(super) fn tensors(&self) -> [(String, Vec<usize>); 3] {
@@ -100,22 +176,6 @@ impl PackedMatrix {
         let groups = columns / self.format.group_size();
         [("weight", words), ("scales", groups), ("biases", groups)]
             .map(|(part, width)| (format!("{}.{part}", self.path), vec![rows, width]))
-    }
-
-    /// The matrix on `device`.
-    ///
-    /// # Errors
-    /// [`ModelError::BadDtype`]; [`ModelError::NonFinite`] unless `non_finite` allows it.
-    pub(super) fn read<B: Kernels>(
-        &self,
-        config: &ModelConfig,
-        checkpoint: &Checkpoint,
-        non_finite: NonFinite,
-        device: &B::Device,
-    ) -> Result<QuantizedWeight<B>, ModelError> {
-        let (name, bytes) = self.bytes(config, checkpoint, non_finite)?;
-        QuantizedWeight::from_bytes(bytes, self.dims, self.format, device)
-            .map_err(|source| ModelError::Quantization { name, source })
     }
 
     /// The matrix as a dense parameter, whose values are worked out each time they are asked for.
@@ -184,5 +244,30 @@ impl Found<'_> {
 
     fn bad_dtype(&self, expected: &'static str) -> ModelError {
         ModelError::BadDtype { name: self.name.clone(), found: self.tensor.dtype.to_string(), expected }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use smelt_testkit::golden_folder;
+
+    use super::*;
+
+    #[test]
+    fn codes_that_are_moved_are_those_of_the_files() {
+        let folder = golden_folder("mlx_quant").join("mlx_8bit");
+        let (config, checkpoint) =
+            (ModelConfig::from_folder(&folder).unwrap(), Checkpoint::open(&folder).unwrap());
+        let matrices = config.parameters().into_iter().filter_map(|info| {
+            let dims = info.shape.as_slice().try_into().ok()?;
+            Some((info.path.strip_suffix(".weight")?.to_owned(), dims))
+        });
+        let packed = packed_among(&config, &checkpoint, matrices).unwrap();
+        assert!(packed.len() > 7, "{} packed matrices", packed.len());
+        let read = || PackedBytes::of(&packed, &config, &checkpoint, NonFinite::Refuse).unwrap();
+        let mut moved = read();
+        let pages = HugePages::map(moved.code_bytes()).unwrap();
+        moved.move_codes(pages, &config, &checkpoint).unwrap();
+        assert!(moved.matrices == read().matrices);
     }
 }

@@ -29,11 +29,13 @@ impl HugePages {
         Self::map(bytes).ok()
     }
 
-    /// Room for `bytes`, at least one, whatever comes of it.
+    /// Room for `bytes`, at least one, in whatever pages the system gives.
     pub(super) fn map(bytes: usize) -> io::Result<Self> {
         let memory = MmapMut::map_anon(bytes)?;
         #[cfg(target_os = "linux")]
-        memory.advise(memmap2::Advice::HugePage)?;
+        if let Err(error) = memory.advise(memmap2::Advice::HugePage) {
+            tracing::debug!(%error, "packed codes are in small pages");
+        }
         Ok(Self { memory, used: 0 })
     }
 

@@ -31,4 +31,4 @@ pub use precision::Precision;
 pub use scope::scoped;
 pub use select::{Reason, Request, Selection, select, trains_in};
 pub use survey::{BackendReport, survey};
-pub use vectorized::{Loops, exp, vectorized};
+pub use vectorized::{Loops, exp, largest, smallest, vectorized};

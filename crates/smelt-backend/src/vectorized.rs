@@ -19,6 +19,57 @@ pub fn vectorized<L: Loops>(loops: L) -> L::Output {
     loops.run()
 }
 
+/// Numbers that are taken side by side.
+pub(crate) const LANES: usize = 16;
+
+/// The largest of `x`; `-inf` if there are none.
+#[inline(always)]
+pub fn largest(x: &[f32]) -> f32 {
+    best(x, f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
+}
+
+/// The smallest of `x`; `inf` if there are none.
+#[inline(always)]
+pub fn smallest(x: &[f32]) -> f32 {
+    best(x, f32::INFINITY, |a, b| if b < a { b } else { a })
+}
+
+#[inline(always)]
+fn best(x: &[f32], start: f32, better: impl Fn(f32, f32) -> f32) -> f32 {
+    // Four registers, of which none waits for the one before.
+    let (blocks, rest) = x.as_chunks::<{ 4 * LANES }>();
+    let mut wide = [start; 4 * LANES];
+    for block in blocks {
+        for (lane, x) in wide.iter_mut().zip(block) {
+            *lane = better(*lane, *x);
+        }
+    }
+    let (chunks, rest) = rest.as_chunks::<LANES>();
+    let mut lanes = [start; LANES];
+    for chunk in wide.as_chunks::<LANES>().0.iter().chain(chunks) {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = better(*lane, *x);
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane = better(*lane, *x);
+    }
+    reduce(lanes, better)
+}
+
+/// Puts lanes together pairwise.
+#[inline(always)]
+pub(crate) fn reduce(mut lanes: [f32; LANES], both: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] = both(lanes[lane], lanes[lane + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
 /// `e^x` within 2 units in the last place, without a branch.
 ///
 /// Range reduction by `ln 2` in two parts and the polynomial of Cephes' `expf`. Below -87 the result is 0.

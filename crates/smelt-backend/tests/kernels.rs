@@ -397,11 +397,11 @@ impl Job for WritePositions {
         // As a projection leaves heads.
         let rows = random::<B, 4>([2, 5, 3, 4], 2, &device).swap_dims(1, 2);
         let before = to_host(buffer.clone());
-        let expected = to_host(positions::plain(buffer.clone(), rows.clone(), 2..5, 7));
-        let written = B::write_positions(buffer.clone(), rows.clone(), 2..5, 7);
+        let expected = to_host(positions::plain(buffer.clone(), &rows, 2..5, 7));
+        let written = B::write_positions(buffer.clone(), &rows, 2..5, 7);
         assert_eq!(to_host(written), expected);
         assert_eq!(to_host(buffer.clone()), before, "somebody else held the buffer");
-        assert_eq!(to_host(B::write_positions(buffer, rows, 2..5, 7)), expected);
+        assert_eq!(to_host(B::write_positions(buffer, &rows, 2..5, 7)), expected);
     }
 }
 

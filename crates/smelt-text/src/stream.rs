@@ -31,6 +31,11 @@ impl<T: Deref<Target = Tokenizer>> StreamDecoder<T> {
     /// # Errors
     /// If the decoder of the tokenizer refuses the tokens.
     pub fn push(&mut self, id: u32) -> Result<Option<String>, TextError> {
+        if self.window.is_empty()
+            && let Some(text) = self.tokenizer.own_text(id)
+        {
+            return Ok(Some(text.to_owned()));
+        }
         if !self.tokenizer.has_text(id) {
             return Ok(None);
         }

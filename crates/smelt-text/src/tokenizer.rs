@@ -6,7 +6,7 @@
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -37,6 +37,8 @@ pub struct Tokenizer {
     byte_bpe: Option<Arc<ByteBpe>>,
     specials_as_text: bool,
     byte_fallback: bool,
+    /// By id, what [`Tokenizer::own_text`] found: each token is decoded once.
+    own_texts: Arc<[OnceLock<Option<Box<str>>>]>,
 }
 
 impl Tokenizer {
@@ -89,8 +91,10 @@ impl Tokenizer {
 
     fn build(pipeline: Pipeline, json: Vec<u8>) -> Self {
         let largest_id = pipeline.get_vocab(true).into_values().max();
+        let vocab_size = largest_id.map_or(0, |id| id as usize + 1);
         Self {
-            vocab_size: largest_id.map_or(0, |id| id as usize + 1),
+            vocab_size,
+            own_texts: (0..vocab_size).map(|_| OnceLock::new()).collect(),
             end_of_text: END_OF_TEXT_NAMES.iter().find_map(|name| pipeline.token_to_id(name)),
             byte_bpe: ByteBpe::from_json(&json).map(Arc::new),
             specials_as_text: false,
@@ -289,6 +293,17 @@ impl Tokenizer {
     /// Whether a token always stands for the same bytes, whatever is before it.
     pub(crate) fn decodes_bytes_alone(&self) -> bool {
         matches!(self.pipeline.get_decoder(), Some(DecoderWrapper::ByteLevel(_)))
+    }
+
+    /// The text of a token that stands for whole characters, whatever is around it; `None` if it may be another, or
+    /// there is none.
+    pub(crate) fn own_text(&self, id: u32) -> Option<&str> {
+        let found = self.own_texts.get(id as usize)?.get_or_init(|| {
+            let text = self.decodes_bytes_alone().then(|| self.decode(&[id]).ok()).flatten()?;
+            let is_whole = !text.is_empty() && !text.contains(char::REPLACEMENT_CHARACTER);
+            is_whole.then(|| text.into_boxed_str())
+        });
+        found.as_deref()
     }
 
     /// Whether `id` stands for one byte (`<0x0A>`) in a tokenizer whose decoder gathers such bytes.

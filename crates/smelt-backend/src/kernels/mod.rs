@@ -271,7 +271,7 @@ pub trait Kernels: Backend {
     /// In place where nobody else holds the buffer and the backend can.
     fn write_positions(
         buffer: Tensor<Self, 4>,
-        rows: Tensor<Self, 4>,
+        rows: &Tensor<Self, 4>,
         taken: Range<usize>,
         start: usize,
     ) -> Tensor<Self, 4> {

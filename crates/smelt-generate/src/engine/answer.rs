@@ -19,6 +19,8 @@ use crate::text::TextStream;
 /// What a request has become so far.
 pub(super) struct Answer {
     on_event: Box<dyn FnMut(Event) + Send>,
+    /// What [`Answer::tell`] will say.
+    untold: Vec<Event>,
     cancelled: Arc<AtomicBool>,
     deadline: Option<Instant>,
     task: Task,
@@ -79,6 +81,7 @@ impl Answer {
         };
         let answer = Self {
             on_event,
+            untold: Vec::new(),
             cancelled,
             deadline,
             task,
@@ -93,6 +96,12 @@ impl Answer {
             accepted: 0,
         };
         Some((answer, prompt))
+    }
+
+    /// Tells the client what happened since the last time. The answers of a step are told one after the other, when all
+    /// are known: who listens is woken once, and not in the middle of it.
+    pub fn tell(&mut self) {
+        self.untold.drain(..).for_each(&mut self.on_event);
     }
 
     /// Nobody waits for it any more.
@@ -175,11 +184,11 @@ impl Answer {
     /// The prompt of `len` tokens was read. Breaks where that was all.
     pub fn begin(&mut self, len: usize) -> ControlFlow<()> {
         self.prompt_read = Some(Instant::now());
-        (self.on_event)(Event::Prompt(std::mem::take(&mut self.prompt)));
+        self.untold.push(Event::Prompt(std::mem::take(&mut self.prompt)));
         if let Task::Embed(sum) = &self.task {
             let length = sum.iter().map(|value| value * value).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
             let embedding = sum.iter().map(|value| (value / length) as f32).collect();
-            (self.on_event)(Event::Embedding(embedding));
+            self.untold.push(Event::Embedding(embedding));
         }
         self.end_if_exhausted(len)
     }
@@ -215,7 +224,7 @@ impl Answer {
                 tokens.push(event.token);
                 self.generated += 1;
                 self.accepted += usize::from(guess == Some(event.token));
-                (self.on_event)(Event::Token(event));
+                self.untold.push(Event::Token(event));
                 match ends {
                     Some(reason) => self.end(reason),
                     None => self.end_if_exhausted(tokens.len()),
@@ -262,7 +271,7 @@ impl Answer {
 
     /// Says that it is over.
     pub fn fail(&mut self, error: GenerateError) -> ControlFlow<()> {
-        (self.on_event)(Event::Failed(error));
+        self.untold.push(Event::Failed(error));
         ControlFlow::Break(())
     }
 
@@ -282,7 +291,7 @@ impl Answer {
             drafted_tokens: self.drafted,
             accepted_tokens: self.accepted,
         };
-        (self.on_event)(Event::End(report));
+        self.untold.push(Event::End(report));
         ControlFlow::Break(())
     }
 }

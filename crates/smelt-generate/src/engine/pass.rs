@@ -55,9 +55,10 @@ where
         let logits = wanted_logits(decoder, &hidden, &parts);
         let forward_seconds = started.elapsed().as_secs_f64();
         let drawn = draw(parts, &logits, decoder.config().vocab_size);
-        for request in self.running.iter_mut().filter(|request| request.model == model) {
-            keep(&mut resident.prefixes, request);
-        }
+        let mut requests: Vec<&mut Running<B>> =
+            self.running.iter_mut().filter(|request| request.model == model).collect();
+        requests.iter_mut().for_each(|request| request.answer.tell());
+        requests.into_iter().for_each(|request| keep(&mut resident.prefixes, request));
         let mut statistics = shared.lock_statistics();
         statistics.passes += 1;
         statistics.prompt_tokens += read as u64;

@@ -115,6 +115,7 @@ where
             let drop = unwanted(request.answer.is_cancelled(), request.answer.is_late());
             if drop {
                 let _ = request.answer.fail(GenerateError::Deadline);
+                request.answer.tell();
             }
             !drop
         });

@@ -1,6 +1,6 @@
 //! The tokens that may still be drawn, with their logits.
 
-use smelt_backend::exp;
+use smelt_backend::{exp, largest};
 
 use super::select::Item;
 
@@ -141,40 +141,6 @@ pub(super) fn sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f64 {
         *lane += f64::from(f(*x, *y));
     }
     lanes.iter().sum()
-}
-
-/// The largest of `logits`; `-inf` if there are none.
-#[inline(always)]
-pub(super) fn largest(logits: &[f32]) -> f32 {
-    of_lanes(logits, f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
-}
-
-/// The smallest of `logits`; `inf` if there are none.
-#[inline(always)]
-pub(super) fn smallest(logits: &[f32]) -> f32 {
-    of_lanes(logits, f32::INFINITY, |a, b| if b < a { b } else { a })
-}
-
-#[inline(always)]
-fn of_lanes(logits: &[f32], start: f32, better: impl Fn(f32, f32) -> f32) -> f32 {
-    let (chunks, rest) = logits.as_chunks::<LANES>();
-    let mut lanes = [start; LANES];
-    for chunk in chunks {
-        for (lane, logit) in lanes.iter_mut().zip(chunk) {
-            *lane = better(*lane, *logit);
-        }
-    }
-    for (lane, logit) in lanes.iter_mut().zip(rest) {
-        *lane = better(*lane, *logit);
-    }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            lanes[lane] = better(lanes[lane], lanes[lane + width]);
-        }
-        width /= 2;
-    }
-    lanes[0]
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 //! Each filter looks at the distribution that the ones before it left. Ties are kept together where
 //! transformers keeps them: by top-k and typical sampling, not by top-p. No filter drops all.
 
-use smelt_backend::{Loops, vectorized};
+use smelt_backend::{Loops, largest, vectorized};
 
 use super::SamplingOptions;
-use super::candidates::{Candidates, largest};
+use super::candidates::Candidates;
 use super::noise::Noise;
 use super::options::Filter;
 use super::select::{Item, item_reaching, kth_largest};

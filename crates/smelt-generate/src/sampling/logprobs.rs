@@ -3,9 +3,9 @@
 //! From the logits before any penalty, filter or temperature, as in the OpenAI API and vLLM.
 
 use serde::Serialize;
-use smelt_backend::{Loops, exp, vectorized};
+use smelt_backend::{Loops, exp, largest, vectorized};
 
-use super::candidates::{largest, sum};
+use super::candidates::sum;
 use super::likeliest;
 use super::select::{Item, kth_largest};
 use crate::error::GenerateError;

@@ -186,7 +186,7 @@ impl Loops for Likeliest<'_> {
         let Self(logits) = self;
         let (mut best, mut largest) = (0, f32::NEG_INFINITY);
         for (number, block) in logits.chunks(BLOCK).enumerate() {
-            let in_block = candidates::largest(block);
+            let in_block = smelt_backend::largest(block);
             if in_block > largest {
                 (best, largest) = (number, in_block);
             }

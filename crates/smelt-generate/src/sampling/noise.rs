@@ -9,9 +9,7 @@
 
 use std::f64::consts::LN_2;
 
-use smelt_backend::{Loops, vectorized};
-
-use super::candidates::largest;
+use smelt_backend::{Loops, largest, vectorized};
 
 /// The increment of SplitMix64 (Steele et al. 2014): odd, its bits without a pattern.
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;

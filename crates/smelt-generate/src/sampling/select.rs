@@ -2,7 +2,9 @@
 
 use std::cmp::Ordering;
 
-use super::candidates::{LANES, largest, smallest, sum2};
+use smelt_backend::{largest, smallest};
+
+use super::candidates::{LANES, sum2};
 
 /// Logits looked at before one of them is compared alone.
 const CHUNK: usize = 32;

@@ -47,7 +47,7 @@ impl<B: Kernels> Rows<B> {
         visible: Range<usize>,
     ) -> (Tensor<B, 4>, Range<usize>) {
         match self {
-            Self::Plain(buffer) => (written(buffer, new.clone(), taken, start), visible),
+            Self::Plain(buffer) => (written(buffer, new, taken, start), visible),
             Self::Packed(heads, device) => {
                 heads.truncate(start);
                 heads.push(&to_host(new.clone().narrow(2, taken.start, taken.len())));
@@ -62,7 +62,7 @@ impl<B: Kernels> Rows<B> {
     pub fn append(&mut self, span: &SpanRows<B>, range: Range<usize>, start: usize) {
         match (self, span) {
             (Self::Plain(buffer), SpanRows::Plain(rows)) => {
-                written(buffer, rows.clone(), range, start);
+                written(buffer, rows, range, start);
             }
             (Self::Packed(heads, _), SpanRows::Packed(rows)) => {
                 heads.truncate(start);
@@ -78,7 +78,7 @@ impl<B: Kernels> Rows<B> {
             Self::Plain(buffer) => {
                 let whole = buffer.take().expect(PRESENT);
                 let front = Tensor::zeros(whole.dims(), &whole.device());
-                *buffer = Some(B::write_positions(front, whole, held - kept..held, 0));
+                *buffer = Some(B::write_positions(front, &whole, held - kept..held, 0));
             }
             Self::Packed(heads, _) => heads.keep(held - kept..held),
         }
@@ -152,7 +152,7 @@ const PRESENT: &str = "a cache buffer is absent only while it is written";
 /// in place.
 fn written<B: Kernels>(
     buffer: &mut Option<Tensor<B, 4>>,
-    new: Tensor<B, 4>,
+    new: &Tensor<B, 4>,
     taken: Range<usize>,
     start: usize,
 ) -> Tensor<B, 4> {
@@ -165,5 +165,5 @@ fn written<B: Kernels>(
 fn copied<B: Kernels>(rows: &Tensor<B, 4>, range: Range<usize>) -> Tensor<B, 4> {
     let [batch, heads, _, features] = rows.dims();
     let copy = Tensor::zeros([batch, heads, range.len(), features], &rows.device());
-    B::write_positions(copy, rows.clone(), range, 0)
+    B::write_positions(copy, rows, range, 0)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use memmap2::MmapMut;
+use smelt_backend::memory::system_available_bytes;
 
 use super::map::Shared;
 
@@ -22,8 +23,7 @@ impl HugePages {
     /// Room for `bytes`; none where it would not be worth while, where the system gives out no huge pages, and where less
     /// than as much memory again would be left.
     pub(super) fn for_codes(bytes: usize) -> Option<Self> {
-        let available = || smelt_backend::memory::system_available_bytes();
-        if bytes < LEAST_BYTES || !are_given_out() || available() / 2 < bytes as u64 {
+        if bytes < LEAST_BYTES || !are_given_out() || system_available_bytes() / 2 < bytes as u64 {
             return None;
         }
         Self::map(bytes).ok()

@@ -265,11 +265,11 @@ impl Kernels for Flex {
 
     fn write_positions(
         buffer: Tensor<Self, 4>,
-        rows: Tensor<Self, 4>,
+        rows: &Tensor<Self, 4>,
         taken: Range<usize>,
         start: usize,
     ) -> Tensor<Self, 4> {
-        if !all_f32([&buffer, &rows]) {
+        if !all_f32([&buffer, rows]) {
             return kernels::positions::plain(buffer, rows, taken, start);
         }
         positions::write(buffer, rows, taken, start)

@@ -6,29 +6,35 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
-use super::heads::Heads;
-use super::{flex, into_contiguous, wrap};
+use super::heads::{Heads, readable};
+use super::{contiguous, wrap};
 
 /// As `Kernels::write_positions`.
 pub(super) fn write(
     buffer: Tensor<Flex, 4>,
-    rows: Tensor<Flex, 4>,
+    rows: &Tensor<Flex, 4>,
     taken: Range<usize>,
     start: usize,
 ) -> Tensor<Flex, 4> {
-    let ([batch, heads, room, features], rows) = (buffer.dims(), Heads::of(rows));
-    assert_eq!([batch, heads], rows.shape[..2], "batch and heads of a buffer and of what is written to it");
-    assert_eq!(features, rows.shape[3], "features of a buffer and of what is written to it");
+    let rows = readable(rows.clone());
+    let rows = Heads::of(&rows);
+    let mut buffer = contiguous(buffer);
+    let shape = buffer.layout().shape();
+    let (count, room, features) = (shape[0] * shape[1], shape[2], shape[3]);
+    let [batch, heads, _, width] = rows.shape;
+    assert_eq!(
+        [shape[0], shape[1]],
+        [batch, heads],
+        "batch and heads of a buffer and of what is written to it"
+    );
+    assert_eq!(features, width, "features of a buffer and of what is written to it");
     let end = start + taken.len();
     assert!(end <= room, "positions {start}..{end} in a buffer of {room}");
-    let mut buffer = into_contiguous(flex(buffer));
-    if features > 0 {
-        let all = buffer.storage_mut::<f32>().chunks_exact_mut(room * features);
-        for (index, head) in all.enumerate() {
-            let positions = head.chunks_exact_mut(features).skip(start);
-            for (position, row) in positions.zip(taken.clone()) {
-                position.copy_from_slice(rows.features([index / heads, index % heads, row]));
-            }
+    let all = buffer.storage_mut::<f32>();
+    for index in 0..count {
+        for (position, row) in (index * room + start..).zip(taken.clone()) {
+            let from = rows.features([index / heads, index % heads, row]);
+            all[position * features..][..features].copy_from_slice(from);
         }
     }
     wrap(buffer)

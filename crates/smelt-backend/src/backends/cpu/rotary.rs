@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn_flex::Flex;
 
 use super::fill::zeros;
-use super::heads::Heads;
+use super::heads::{Heads, readable};
 use super::simd::vectorized;
 use super::{contiguous, from_vec, team, values};
 use crate::kernels::RotaryStyle;
@@ -24,7 +24,8 @@ pub(super) fn forward(
     assert_eq!(half * 2, dim, "cos must hold one value for each pair of the {dim} features");
     let (cos, sin) = (contiguous(cos), contiguous(sin));
     let (cos, sin) = (values(&cos), values(&sin));
-    let x = Heads::of(x);
+    let x = readable(x);
+    let x = Heads::of(&x);
     let mut y = zeros(batch * seq * heads * dim);
     let position = (heads * dim).max(1);
     let at_once = (CHUNK / position).max(1);

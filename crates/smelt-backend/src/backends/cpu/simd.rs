@@ -3,6 +3,7 @@
 //! The loops are plain Rust that the compiler turns into vectors; sums are divided into a fixed number of
 //! lanes, so that they come out the same whatever the instruction set.
 
+use crate::vectorized::{LANES, reduce};
 use crate::{Loops, exp};
 
 /// An instruction set that loops are compiled for.
@@ -189,9 +190,6 @@ vectorized! {
     }
 }
 
-/// Lanes of a sum.
-const LANES: usize = 16;
-
 /// `sum f(x)` in fixed lanes.
 #[inline(always)]
 pub(super) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
@@ -233,33 +231,6 @@ pub(super) fn sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     reduce(lanes, |a, b| a + b) + x_rest.iter().zip(y_rest).map(|(x, y)| f(*x, *y)).sum::<f32>()
 }
 
-/// The largest of `x`, `-inf` if there is none.
-#[inline(always)]
-pub(super) fn max(x: &[f32]) -> f32 {
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane = if *x > *lane { *x } else { *lane };
-        }
-    }
-    let largest = reduce(lanes, |a, b| if b > a { b } else { a });
-    rest.iter().fold(largest, |largest, x| largest.max(*x))
-}
-
-/// Puts lanes together pairwise.
-#[inline(always)]
-fn reduce(mut lanes: [f32; LANES], both: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            lanes[lane] = both(lanes[lane], lanes[lane + width]);
-        }
-        width /= 2;
-    }
-    lanes[0]
-}
-
 /// `tanh x` by [`exp`].
 #[inline(always)]
 pub(super) fn tanh(x: f32) -> f32 {
@@ -269,6 +240,7 @@ pub(super) fn tanh(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::largest;
 
     #[test]
     fn tanh_is_accurate() {
@@ -286,7 +258,7 @@ mod tests {
         assert_eq!(replace_and_sum(&mut doubled, |x| 2.0 * x), 1332.0);
         assert!(doubled.iter().zip(&x).all(|(doubled, x)| *doubled == 2.0 * x));
         assert_eq!(sum2(&x, &x, |x, y| x * y), 16206.0);
-        assert_eq!(max(&x), 36.0);
-        assert_eq!(max(&[]), f32::NEG_INFINITY);
+        assert_eq!(largest(&x), 36.0);
+        assert_eq!(largest(&[]), f32::NEG_INFINITY);
     }
 }

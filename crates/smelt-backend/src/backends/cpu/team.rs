@@ -40,6 +40,11 @@ pub(super) fn each_awake(count: usize, work: &(dyn Fn(usize) + Sync)) {
     shared_by(Team::is_awake, count, one_by_one, &|numbers| numbers.for_each(work));
 }
 
+/// As [`each_range`], by those threads only that [`each_awake`] says.
+pub(super) fn each_range_awake(count: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
+    shared_by(Team::is_awake, count, by_halves, work);
+}
+
 /// How many numbers are taken at a time, given how many are left; one at least.
 type Take = fn(usize) -> usize;
 
@@ -259,6 +264,8 @@ fn next_number(shared: &Shared, asleep: &AtomicBool, done: usize) -> usize {
             }
             std::hint::spin_loop();
         }
+        // Whoever else wants this core, such as the one whose request comes next, need not wait for a time slice.
+        thread::yield_now();
         if started.elapsed() > PATIENCE {
             asleep.store(true, Ordering::SeqCst);
             // Whoever changes the number after this look sees `asleep` and wakes this thread.

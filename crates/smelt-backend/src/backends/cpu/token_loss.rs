@@ -3,10 +3,10 @@
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::Flex;
 
-use super::simd::{max, sum, vectorized};
+use super::simd::{sum, vectorized};
 use super::{contiguous, flex, from_vec, team, values, wrap};
-use crate::exp;
 use crate::kernels::TokenLoss;
+use crate::{exp, largest};
 
 pub(super) fn token_loss(
     logits: Tensor<Flex, 2>,
@@ -69,7 +69,7 @@ vectorized! {
         if weight == 0.0 {
             return RowLoss::default();
         }
-        let largest = max(logits);
+        let largest = largest(logits);
         let total = sum(logits, |x| exp(x - largest));
         RowLoss::new(logits[target] - largest, total.ln(), largest, weight, coefficient)
     }
@@ -82,7 +82,7 @@ vectorized! {
             logits.fill(0.0);
             return RowLoss::default();
         }
-        let largest = max(logits);
+        let largest = largest(logits);
         let picked = logits[target] - largest;
         for x in logits.iter_mut() {
             *x = exp(*x - largest);

@@ -4,7 +4,7 @@
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
-use super::{Heads, Held, Mask, Scores, TILE};
+use super::{Heads, Held, Mask, Scores, TILE, readable};
 use crate::backends::cpu::fill::zeros;
 use crate::backends::cpu::matrix::{Columns, Destination, Threads, View};
 use crate::backends::cpu::simd::{sum2, vectorized};
@@ -26,7 +26,8 @@ pub(in super::super) fn backward(
     let group = heads / kv_heads;
     let mask = mask.map(Mask::of);
     let scores = Scores::new(mask.as_ref(), options, q_len, kv_len);
-    let [q, k, v, output, grad] = [q, k, v, output, grad].map(Heads::of);
+    let tensors = [q, k, v, output, grad].map(readable);
+    let [q, k, v, output, grad] = tensors.each_ref().map(Heads::of);
     let mut grad_q = zeros(batch * q_len * heads * head_dim);
     let [mut grad_k, mut grad_v] = [(); 2].map(|()| zeros(batch * kv_len * kv_heads * head_dim));
     let rows_of_q = rows_of_heads(&mut grad_q, [batch, q_len, kv_heads], group * head_dim);

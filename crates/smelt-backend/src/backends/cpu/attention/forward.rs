@@ -6,7 +6,7 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
-use super::{Heads, Held, Mask, Scores, TILE, few};
+use super::{Heads, Held, Mask, Scores, TILE, few, readable};
 use crate::backends::cpu::fill::zeros;
 use crate::backends::cpu::matrix::{Columns, Destination, Threads, View, product};
 use crate::backends::cpu::{from_vec, team};
@@ -24,13 +24,14 @@ pub(in super::super) fn forward(
     mask: Option<Tensor<Flex, 4>>,
     options: AttentionOptions,
 ) -> Tensor<Flex, 4> {
-    let [q, k, v] = [q, k, v].map(Heads::of);
+    let tensors = [q, k, v].map(readable);
+    let [q, k, v] = tensors.each_ref().map(Heads::of);
     let [batch, _, q_len, _] = q.shape;
     let mask = mask.map(Mask::of);
     let sequence = |b| Sequence {
-        q: &q,
-        k: &k,
-        v: &v,
+        q,
+        k,
+        v,
         b,
         kv_b: b,
         first_row: 0,
@@ -38,7 +39,7 @@ pub(in super::super) fn forward(
         first_key: 0,
         scores: Scores::new(mask.as_ref(), options, q_len, k.shape[2]),
     };
-    attend(&(0..batch).map(sequence).collect::<Vec<_>>(), [batch, q_len], &q)
+    attend(&(0..batch).map(sequence).collect::<Vec<_>>(), [batch, q_len], q)
 }
 
 /// As `Kernels::attention_over_segments`.
@@ -47,44 +48,46 @@ pub(in super::super) fn over_segments(
     segments: Vec<AttentionSegment<Flex>>,
     options: AttentionOptions,
 ) -> Tensor<Flex, 4> {
-    let q = Heads::of(q);
-    let segments: Vec<(usize, [Heads; 2], Range<usize>)> = segments
-        .into_iter()
-        .map(|AttentionSegment { rows, keys, values, visible }| {
-            (rows, [keys, values].map(Heads::of), visible)
-        })
-        .collect();
+    let q = readable(q);
+    let q = Heads::of(&q);
+    let count = segments.len();
+    let (mut held, mut places) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    for AttentionSegment { rows, keys, values, visible } in segments {
+        held.push([readable(keys), readable(values)]);
+        places.push((rows, visible));
+    }
     let mut first_row = 0;
-    let sequences = segments.iter().map(|(rows, [k, v], visible)| {
+    let sequences = held.iter().zip(places).map(|([k, v], (rows, visible))| {
+        let (k, v) = (Heads::of(k), Heads::of(v));
         let room = k.shape[2].min(v.shape[2]);
         assert!(
-            *rows <= visible.len() && visible.end <= room,
+            rows <= visible.len() && visible.end <= room,
             "{rows} rows of {visible:?} of {room} positions"
         );
         let sequence = Sequence {
-            q: &q,
+            q,
             k,
             v,
             b: 0,
             kv_b: 0,
             first_row,
-            rows: *rows,
+            rows,
             first_key: visible.start,
-            scores: Scores::new(None, options, *rows, visible.len()),
+            scores: Scores::new(None, options, rows, visible.len()),
         };
         first_row += rows;
         sequence
     });
     let sequences: Vec<_> = sequences.collect();
     assert_eq!(first_row, q.shape[2], "the rows of the segments and those of the queries");
-    attend(&sequences, [1, first_row], &q)
+    attend(&sequences, [1, first_row], q)
 }
 
 /// Queries that share their keys and values.
 struct Sequence<'a> {
-    q: &'a Heads,
-    k: &'a Heads,
-    v: &'a Heads,
+    q: Heads<'a>,
+    k: Heads<'a>,
+    v: Heads<'a>,
     /// Place in the batch of the queries, and of the keys and values.
     b: usize,
     kv_b: usize,
@@ -128,7 +131,7 @@ thread_local! {
 /// The output of all sequences, which lie one after the other in `[batch, rows]`.
 ///
 /// Its features are written side by side, as the next projection reads them.
-fn attend(sequences: &[Sequence<'_>], [batch, rows]: [usize; 2], q: &Heads) -> Tensor<Flex, 4> {
+fn attend(sequences: &[Sequence<'_>], [batch, rows]: [usize; 2], q: Heads<'_>) -> Tensor<Flex, 4> {
     let [_, heads, _, head_dim] = q.shape;
     let shape = [batch, rows, heads, head_dim];
     let mut output = zeros(shape.iter().product());
@@ -161,19 +164,20 @@ fn tasks<'a>(
     const TILES: usize = 4;
     const FEWEST: usize = 16;
     let total: usize = sequences.iter().map(|sequence| sequence.rows).sum();
-    let tile = total.div_ceil(TILES * team::threads()).clamp(FEWEST, TILE);
-    let mut tasks = Vec::new();
+    let enough = TILES * team::threads();
+    let tile = total.div_ceil(enough).clamp(FEWEST, TILE);
+    let mut tasks = Vec::with_capacity(sequences.len());
     for (sequence, packed) in sequences.iter().zip(packed) {
         let packed = packed.as_deref();
         for first in (0..sequence.rows).step_by(tile) {
             let rows = first..sequence.rows.min(first + tile);
             let part;
             (part, output) = output.split_at_mut(rows.len() * features);
-            if sequence.rows > 1 {
+            if sequence.rows > 1 || sequences.len() >= enough {
                 tasks.push(Task { sequence, packed, rows, first_kv_head: 0, output: part });
                 continue;
             }
-            // A single row lies head by head.
+            // A single row lies head by head, and is divided where there are few.
             for (first_kv_head, output) in part.chunks_mut(features / sequence.k.shape[1]).enumerate() {
                 tasks.push(Task { sequence, packed, rows: rows.clone(), first_kv_head, output });
             }

@@ -14,12 +14,12 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexTensor};
 
-use super::heads::Heads;
+use super::heads::{Heads, readable};
 use super::matrix::{BLOCK_K, Columns, Destination, Threads, View, product};
-use super::simd::{max, replace_and_sum, tanh, vectorized};
+use super::simd::{replace_and_sum, tanh, vectorized};
 use super::{contiguous, values};
-use crate::exp;
 use crate::kernels::{AttentionOptions, KEY_BLOCK};
+use crate::{exp, largest};
 
 use dropout::Dropout;
 
@@ -146,7 +146,7 @@ vectorized! {
         let (whole, rest) = row.split_at_mut(row.len() / LANES * LANES);
         let mut last = [f32::NEG_INFINITY; LANES];
         last[..rest.len()].copy_from_slice(rest);
-        let (of_whole, of_last) = (max(whole), max(&last));
+        let (of_whole, of_last) = (largest(whole), largest(&last));
         let largest = if of_whole > of_last { of_whole } else { of_last };
         let weight = |score: f32| exp(score - largest);
         let inverse = 1.0 / (replace_and_sum(whole, weight) + replace_and_sum(&mut last, weight));

@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "pieces of one matrix are written by several threads")]
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use super::leaves::{self, FEW_ROWS, Panels};
 use super::lines::Room;
@@ -96,6 +97,15 @@ fn for_each(count: usize, threads: Threads, work: impl Fn(usize) + Sync) {
     }
 }
 
+/// Calls `work` with ranges that make up all numbers below `count`.
+fn for_each_range(count: usize, threads: Threads, work: impl Fn(Range<usize>) + Sync) {
+    match threads {
+        Threads::One => work(0..count),
+        Threads::Awake => team::each_range_awake(count, &work),
+        Threads::All => team::each_range(count, &work),
+    }
+}
+
 thread_local! {
     /// Packed rows of `a`, and packed columns of `b`, kept for the next product.
     static PACKED_ROWS: RefCell<Room> = const { RefCell::new(Room::new()) };
@@ -142,16 +152,14 @@ unsafe fn few_rows<T: Stored>(
             packed.as_ptr()
         }
     };
-    let least = READ_BYTES.div_ceil(k * size_of::<T>());
-    let piece = n.div_ceil(2 * PIECES * team::threads()).max(least).next_multiple_of(lanes);
     let threads = threads_for(n * k * size_of::<T>(), READ_BYTES, threads);
     let shared = Shared((x, b, output));
-    for_each(n.div_ceil(piece), threads, |index| {
+    for_each_range(n.div_ceil(lanes), threads, |registers| {
         let (x, b, output) = shared.get();
-        let first = index * piece;
-        // SAFETY: the promise of `product`; pieces are columns of the output that do not overlap.
+        let columns = registers.start * lanes..n.min(registers.end * lanes);
+        // SAFETY: the promise of `product`; ranges are columns of the output that do not overlap.
         unsafe {
-            let (from, count, output) = (b.at(0, first), piece.min(n - first), output.at(0, first));
+            let (from, count, output) = (b.at(0, columns.start), columns.len(), output.at(0, columns.start));
             if b.row_stride == 1 {
                 let rows = Rows { from, stride: b.column_stride, count };
                 leaves::few_rows(m, x, rows, k, output);

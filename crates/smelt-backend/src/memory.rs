@@ -1,6 +1,8 @@
 //! Memory of the machine and of this process, in bytes, and what happens where it ends.
 
 use std::any::Any;
+#[cfg(all(feature = "cpu", target_os = "linux"))]
+use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe};
 
 use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
@@ -51,6 +53,29 @@ pub fn keep_freed() {
             mallopt(M_TRIM_THRESHOLD, NEVER);
         }
     }
+}
+
+/// Says that `numbers`, which lie in a file, will hardly be read again: the system takes their memory back, and reads the
+/// file again if they are. Elsewhere than on Linux nothing is done.
+#[cfg(feature = "cpu")]
+pub(crate) fn set_aside<T>(numbers: &[T]) {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::libc::{_SC_PAGESIZE, MADV_PAGEOUT, madvise, sysconf};
+        let Range { start, end } = numbers.as_ptr_range();
+        // SAFETY: `sysconf` takes no pointers. Advice of this kind changes no memory: what is needed again is read again.
+        #[allow(unsafe_code, reason = "calls of the system, one of them on memory given by a pointer")]
+        unsafe {
+            let Ok(page) = usize::try_from(sysconf(_SC_PAGESIZE)) else { return };
+            // Whole pages: what lies around belongs to others.
+            let (first, last) = (start.addr().next_multiple_of(page), end.addr() / page * page);
+            if first < last {
+                madvise(start.with_addr(first).cast_mut().cast(), last - first, MADV_PAGEOUT);
+            }
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = numbers;
 }
 
 /// What backends say when an allocation on their device fails: they panic.

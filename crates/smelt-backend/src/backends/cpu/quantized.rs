@@ -34,7 +34,7 @@ mod x86;
 #[cfg(target_arch = "x86_64")]
 mod x86_sixteen;
 
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{AllocationProperty, DType, Int, Tensor};
 use burn_flex::{Flex, FlexTensor};
 use half::{bf16, f16};
 
@@ -96,8 +96,10 @@ impl Product {
 
     fn add_unrounded<T: Scale>(products: &mut [Self], x: View<'_>) {
         let targets = products.iter_mut().map(|Self { weight, prepared, y }| {
-            let weight = weight.packed::<T>();
-            Target { y, weight, prepared }
+            let in_file = [&weight.scales, &weight.biases]
+                .iter()
+                .all(|numbers| numbers.data_arc().property() == AllocationProperty::File);
+            Target { y, weight: weight.packed::<T>(), in_file, prepared }
         });
         panel::add_products(x, targets.collect());
     }

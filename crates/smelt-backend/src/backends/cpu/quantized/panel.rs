@@ -145,6 +145,8 @@ unsafe impl Sync for Output {}
 pub(super) struct Target<'a, T> {
     pub y: &'a mut [f32],
     pub weight: Packed<'a, T>,
+    /// Its scales and biases lie in a file.
+    pub in_file: bool,
     /// Of the weight.
     pub prepared: &'a Prepared,
 }
@@ -197,7 +199,7 @@ pub(super) fn add_products<T: Scale>(x: View<'_>, targets: Vec<Target<'_, T>>) {
         digits.write(x, format.group_size(), Order { fields: first.fields(), layout });
         let digits = &*digits;
         let reads_once = digits.tiles() <= 1;
-        let pieces = targets.into_iter().map(|Target { y, weight, prepared }| {
+        let pieces = targets.into_iter().map(|Target { y, weight, in_file, prepared }| {
             let outer = weight.outer;
             assert_eq!((weight.inner, weight.format), (x.columns, format), "features of x, and the format");
             assert_eq!(y.len(), x.rows * outer, "{} rows of {outer} outputs", x.rows);
@@ -210,7 +212,7 @@ pub(super) fn add_products<T: Scale>(x: View<'_>, targets: Vec<Target<'_, T>>) {
                 weight,
                 way: match layout {
                     Layout::Units => Way::Lanes,
-                    Layout::Registers => Way::Place(prepared.get_or_make(|| Turned::of(weight))),
+                    Layout::Registers => Way::Place(prepared.get_or_make(|| Turned::of(weight, in_file))),
                     Layout::Squares => Way::Squares,
                 },
                 output: Output { to: y.as_mut_ptr(), row_stride: outer },

@@ -2,6 +2,7 @@
 
 use super::panel::Packed;
 use super::scales::Scale;
+use crate::memory::set_aside;
 
 /// Outputs that are computed side by side.
 pub(super) const OUTPUTS: usize = 16;
@@ -13,7 +14,8 @@ pub(super) struct Turned<T> {
 }
 
 impl<T: Scale> Turned<T> {
-    pub fn of(weight: Packed<'_, T>) -> Self {
+    /// Those of `weight`, which need no memory any more if they lie `in_file`.
+    pub fn of(weight: Packed<'_, T>, in_file: bool) -> Self {
         let (outer, groups) = (weight.outer(), weight.groups());
         let panel = groups * 2 * OUTPUTS;
         let mut numbers = Vec::with_capacity(outer.div_ceil(OUTPUTS) * panel);
@@ -25,6 +27,11 @@ impl<T: Scale> Turned<T> {
                     numbers.extend(column.chain(std::iter::repeat(T::zeroed())).take(OUTPUTS));
                 }
             }
+        }
+        if in_file {
+            let (_, scales, biases) = weight.rows(0, outer);
+            set_aside(scales);
+            set_aside(biases);
         }
         Self { numbers, panel }
     }

@@ -14,6 +14,7 @@ use burn::tensor::ops::FloatTensor;
 pub use format::{QuantizationError, QuantizationFormat};
 pub use pack::{pack, unpack};
 pub use round::{GroupScale, dequantize, quantize, quantize_group};
+#[cfg(feature = "cpu")]
 pub(crate) use weight::Prepared;
 pub use weight::{QuantizedBytes, QuantizedWeight};
 

@@ -42,6 +42,7 @@ pub struct QuantizedWeight<B: Backend> {
 #[derive(Clone, Default)]
 pub(crate) struct Prepared(Arc<OnceLock<Box<dyn Any + Send + Sync>>>);
 
+#[cfg(feature = "cpu")]
 impl Prepared {
     /// What is kept, or what `make` makes of the weight.
     ///

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use smelt_generate::GenerateError;
 use smelt_generate::engine::{CompletionOptions, EngineHandle, Event, Request, Ticket, Work};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Interval, interval, sleep};
 
@@ -18,6 +19,10 @@ const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(20);
 /// How often to look after the engine while it says nothing. One timer serves all events of a request: to set one for
 /// each takes as long as to tell it.
 const LOOKS: Duration = Duration::from_secs(1);
+
+/// How long to wait before it is asked what followed a token. What a model says faster than that is heard and told at
+/// once: nobody reads it one by one, and each time costs wake-ups and calls of the system, of both sides.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// How long the engine may take to say that the time of a request is over.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(10);
@@ -62,6 +67,10 @@ pub struct Generation {
     pending: VecDeque<(usize, Part)>,
     tickets: Vec<Option<Ticket>>,
     running: usize,
+    /// Text was heard.
+    begun: bool,
+    /// A part ended, which is worth to be heard early.
+    ends: Arc<Notify>,
     /// Kept while there are parts to start: when the engine is gone, nobody can send any more.
     sender: Option<UnboundedSender<(usize, Event)>>,
     events: UnboundedReceiver<(usize, Event)>,
@@ -83,8 +92,19 @@ impl Generation {
         let pending = parts.into_iter().enumerate().collect();
         let looks = interval(LOOKS);
         let (handle, sender) = (handle.clone(), Some(sender));
-        let mut generation =
-            Self { handle, model, deadline, looks, pending, tickets, running: 0, sender, events };
+        let mut generation = Self {
+            handle,
+            model,
+            deadline,
+            looks,
+            pending,
+            tickets,
+            running: 0,
+            begun: false,
+            ends: Arc::default(),
+            sender,
+            events,
+        };
         generation.submit_one()?;
         generation.submit()?;
         Ok(generation)
@@ -117,6 +137,12 @@ impl Generation {
     async fn event(&mut self) -> Result<(usize, Event), GenerateError> {
         if self.pending.is_empty() {
             self.sender = None;
+        }
+        if self.begun && self.events.is_empty() {
+            tokio::select! {
+                () = self.ends.notified() => {}
+                () = sleep(PAUSE) => {}
+            }
         }
         loop {
             tokio::select! {
@@ -154,6 +180,7 @@ impl Generation {
         }
         match event {
             Event::Failed(error) => return Err(error),
+            Event::Token(ref token) => self.begun |= !token.text.is_empty(),
             Event::End(_) => {
                 self.tickets[part] = None;
                 self.running -= 1;
@@ -186,14 +213,20 @@ impl Generation {
     fn submit_one(&mut self) -> Result<(), GenerateError> {
         let Some((index, part)) = self.pending.front() else { return Ok(()) };
         let Some(sender) = self.sender.clone() else { return Ok(()) };
-        let index = *index;
+        let (index, ends) = (*index, self.ends.clone());
         let request = Request {
             model: self.model,
             prompt: part.prompt.to_vec(),
             work: part.wanted.work(),
             deadline: Some(self.deadline),
-            // A client that is gone hears nothing.
-            on_event: Box::new(move |event| drop(sender.send((index, event)))),
+            on_event: Box::new(move |event| {
+                let is_last = matches!(event, Event::End(_) | Event::Failed(_));
+                // A client that is gone hears nothing.
+                drop(sender.send((index, event)));
+                if is_last {
+                    ends.notify_one();
+                }
+            }),
         };
         self.tickets[index] = Some(self.handle.submit(request)?);
         self.pending.pop_front();

@@ -38,8 +38,8 @@ where
         let shared = self.shared().clone();
         let Some(resident) = &mut self.residents[model] else { return };
         let started = Instant::now();
-        let mut requests: Vec<&mut Running<B>> =
-            self.running.iter_mut().filter(|request| request.model == model).collect();
+        let is_of_model = |request: &&mut Running<B>| request.model == model;
+        let mut requests: Vec<&mut Running<B>> = self.running.iter_mut().filter(is_of_model).collect();
         if let Some(speculation) = shared.options.speculation {
             guess(speculation, resident, &mut requests, &self.device);
         }
@@ -55,10 +55,8 @@ where
         let logits = wanted_logits(decoder, &hidden, &parts);
         let forward_seconds = started.elapsed().as_secs_f64();
         let drawn = draw(parts, &logits, decoder.config().vocab_size);
-        let mut requests: Vec<&mut Running<B>> =
-            self.running.iter_mut().filter(|request| request.model == model).collect();
-        requests.iter_mut().for_each(|request| request.answer.tell());
-        requests.into_iter().for_each(|request| keep(&mut resident.prefixes, request));
+        self.running.iter_mut().filter(is_of_model).for_each(|request| request.answer.tell());
+        self.running.iter_mut().filter(is_of_model).for_each(|request| keep(&mut resident.prefixes, request));
         let mut statistics = shared.lock_statistics();
         statistics.passes += 1;
         statistics.prompt_tokens += read as u64;

@@ -17,11 +17,16 @@ pub(super) struct Heads<'a> {
     strides: [usize; 3],
 }
 
-/// `tensor` as [`Heads::of`] reads it: copied if its features do not lie side by side.
-pub(super) fn readable(tensor: Tensor<Flex, 4>) -> FlexTensor {
+/// `tensor` as [`Heads::of`] and [`super::parts`] read it: copied if what its last dimension holds does not lie side by
+/// side.
+pub(super) fn readable<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
     let tensor = flex(tensor);
     let strides = tensor.layout().strides();
-    if strides[3] == 1 && strides.iter().all(|stride| *stride >= 0) { tensor } else { tensor.to_contiguous() }
+    if strides[D - 1] == 1 && strides.iter().all(|stride| *stride >= 0) {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
 }
 
 impl<'a> Heads<'a> {

@@ -4,7 +4,8 @@ use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexTensor};
 
 use super::fill::zeros;
-use super::{flex, from_vec, team};
+use super::heads::readable;
+use super::{from_vec, team};
 
 /// Numbers that one thread copies at a time, about.
 const TASK: usize = 1 << 14;
@@ -20,10 +21,7 @@ struct Part {
 impl Part {
     fn of<const D: usize>(part: Tensor<Flex, D>, dim: usize) -> Self {
         let size = part.dims()[dim];
-        let tensor = flex(part);
-        let strides = tensor.layout().strides();
-        let readable = strides[D - 1] == 1 && strides.iter().all(|stride| *stride >= 0);
-        let tensor = if readable { tensor } else { tensor.to_contiguous() };
+        let tensor = readable(part);
         let strides = tensor.layout().strides().iter().map(|stride| stride.unsigned_abs()).collect();
         Self { tensor, strides, size }
     }

@@ -60,8 +60,10 @@ pub struct Level {
     tokens_per_second: f64,
     /// Of the level with the fewest clients.
     speedup: f64,
-    first_token_ms: Percentiles,
-    between_tokens_ms: Percentiles,
+    /// None where no answer had a text, as those of a model without training may.
+    first_token_ms: Option<Percentiles>,
+    /// None where none had two.
+    between_tokens_ms: Option<Percentiles>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -147,14 +149,14 @@ fn level(clients: &Clients, count: u16, requests: u32) -> Result<Level, CliError
     })
 }
 
-/// By nearest rank; zeros of nothing.
-fn percentiles(mut values: Vec<f64>) -> Percentiles {
+/// By nearest rank; `None` of nothing.
+fn percentiles(mut values: Vec<f64>) -> Option<Percentiles> {
     values.sort_by(f64::total_cmp);
     let at = |share: f64| {
         let rank = (values.len() as f64 * share).ceil() as usize;
-        values.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+        values.get(rank.saturating_sub(1)).copied()
     };
-    Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99) }
+    Some(Percentiles { p50: at(0.5)?, p90: at(0.9)?, p99: at(0.99)? })
 }
 
 fn table(levels: &[Level]) -> String {
@@ -176,8 +178,11 @@ fn table(levels: &[Level]) -> String {
             format!("{:.1}", level.tokens_per_second),
             format!("{:.2}x", level.speedup),
         ];
-        for Percentiles { p50, p90, p99 } in [level.first_token_ms, level.between_tokens_ms] {
-            row.extend([p50, p90, p99].map(|value| format!("{value:.1} ms")));
+        for measured in [level.first_token_ms, level.between_tokens_ms] {
+            row.extend(match measured {
+                Some(Percentiles { p50, p90, p99 }) => [p50, p90, p99].map(|value| format!("{value:.1} ms")),
+                None => [(); 3].map(|()| "-".to_owned()),
+            });
         }
         row
     };
@@ -185,21 +190,21 @@ fn table(levels: &[Level]) -> String {
 }
 
 fn picture(levels: &[Level]) -> String {
-    let series = |label: &'static str, value: &dyn Fn(&Level) -> f64| Series {
+    let series = |label: &'static str, value: &dyn Fn(&Level) -> Option<f64>| Series {
         label,
-        points: levels.iter().map(|level| (f64::from(level.clients), value(level))).collect(),
+        points: levels.iter().filter_map(|level| Some((f64::from(level.clients), value(level)?))).collect(),
     };
-    let of = |figures: &dyn Fn(&Level) -> Percentiles| {
+    let of = |figures: &dyn Fn(&Level) -> Option<Percentiles>| {
         vec![
-            series("p50", &|level| figures(level).p50),
-            series("p90", &|level| figures(level).p90),
-            series("p99", &|level| figures(level).p99),
+            series("p50", &|level| Some(figures(level)?.p50)),
+            series("p90", &|level| Some(figures(level)?.p90)),
+            series("p99", &|level| Some(figures(level)?.p99)),
         ]
     };
     draw(&[
         Panel {
             title: "tokens per second",
-            series: vec![series("all clients", &|level| level.tokens_per_second)],
+            series: vec![series("all clients", &|level| Some(level.tokens_per_second))],
         },
         Panel { title: "first token, ms", series: of(&|level| level.first_token_ms) },
         Panel { title: "between tokens, ms", series: of(&|level| level.between_tokens_ms) },
@@ -212,10 +217,10 @@ mod tests {
 
     #[test]
     fn percentiles_are_values_that_were_measured() {
-        let Percentiles { p50, p90, p99 } = percentiles((1..=200).rev().map(f64::from).collect());
+        let Percentiles { p50, p90, p99 } = percentiles((1..=200).rev().map(f64::from).collect()).unwrap();
         assert_eq!((p50, p90, p99), (100.0, 180.0, 198.0));
-        let one = percentiles(vec![7.0]);
+        let one = percentiles(vec![7.0]).unwrap();
         assert_eq!((one.p50, one.p99), (7.0, 7.0));
-        assert_eq!(percentiles(Vec::new()).p99, 0.0);
+        assert!(percentiles(Vec::new()).is_none());
     }
 }

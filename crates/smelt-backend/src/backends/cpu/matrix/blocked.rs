@@ -25,9 +25,9 @@ const CACHED_COLUMNS: usize = 128;
 const STREAMED_ROWS: usize = 48;
 /// Pieces for each thread, so that all end at about the same time.
 const PIECES: usize = 4;
-/// A thread is not asked for less than this many bytes of a matrix that is read once.
+/// Bytes of a matrix that is read once from which on threads share it.
 const READ_BYTES: usize = 32 << 10;
-/// Nor for fewer multiplications than this.
+/// Multiplications from which on they share one that is read more often.
 const MULTIPLICATIONS: usize = 1 << 18;
 /// So many times either are worth waking a thread: less than that, a model is so small that its threads would do
 /// little but look for work, while others of the machine could use their cores.

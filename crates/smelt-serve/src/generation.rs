@@ -20,8 +20,9 @@ const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(20);
 /// each takes as long as to tell it.
 const LOOKS: Duration = Duration::from_secs(1);
 
-/// How long to wait before it is asked what followed a token. What a model says faster than that is heard and told at
-/// once: nobody reads it one by one, and each time costs wake-ups and calls of the system, of both sides.
+/// How long to wait before it is asked what followed a text, unless a part ends. What a model says faster than that is
+/// heard and told at once: nobody reads it one by one, and each time costs wake-ups and calls of the system, of both
+/// sides.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// How long the engine may take to say that the time of a request is over.
@@ -238,30 +239,74 @@ impl Generation {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use smelt_generate::engine::{EngineModel, EngineOptions, engine_channel};
+    use smelt_generate::engine::{EngineModel, EngineOptions, TokenEvent, engine_channel};
     use smelt_model::ModelConfig;
 
     use super::*;
 
-    #[test]
-    fn an_engine_that_breaks_down_ends_what_waits_for_it() {
+    fn model() -> EngineModel {
         let config = json!({
             "model_type": "llama", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
             "num_attention_heads": 1, "num_key_value_heads": 1, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
             "hidden_act": "silu", "tie_word_embeddings": false, "initializer_range": 0.02,
             "max_position_embeddings": 16, "vocab_size": 16,
         });
-        let model = EngineModel::without_text("a", Arc::new(ModelConfig::from_json(config).unwrap()));
+        EngineModel::without_text("a", Arc::new(ModelConfig::from_json(config).unwrap()))
+    }
+
+    fn embedding() -> Part {
+        Part { prompt: Arc::from([1]), wanted: Wanted::Embedding }
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    }
+
+    #[test]
+    fn an_engine_that_breaks_down_ends_what_waits_for_it() {
         let (handle, inbox) =
-            engine_channel(vec![model], EngineOptions { max_running: 1, ..Default::default() });
-        let part = || Part { prompt: Arc::from([1]), wanted: Wanted::Embedding };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
+            engine_channel(vec![model()], EngineOptions { max_running: 1, ..Default::default() });
+        runtime().block_on(async {
             // The second part waits here, ready to be sent.
             let deadline = Instant::now() + Duration::from_secs(600);
-            let mut generation = Generation::start(&handle, 0, vec![part(), part()], deadline).unwrap();
+            let mut generation =
+                Generation::start(&handle, 0, vec![embedding(), embedding()], deadline).unwrap();
             drop(inbox);
             assert!(matches!(generation.next().await, Err(GenerateError::ShutDown)));
+        });
+    }
+
+    #[test]
+    fn what_follows_a_text_at_once_is_heard_together() {
+        let (handle, _inbox) = engine_channel(vec![model()], EngineOptions::default());
+        runtime().block_on(async {
+            let deadline = Instant::now() + Duration::from_secs(600);
+            let mut generation = Generation::start(&handle, 0, vec![embedding()], deadline).unwrap();
+            let sender = generation.sender.clone().unwrap();
+            let say = |text: &str| {
+                let event = TokenEvent { token: 0, text: text.to_owned(), logprobs: None };
+                sender.send((0, Event::Token(event))).unwrap();
+            };
+            let text = |event| match event {
+                Some((0, Event::Token(token))) => token.text,
+                other => panic!("{other:?}"),
+            };
+            // The first is not held back.
+            say("a");
+            assert_eq!(text(generation.next().await.unwrap()), "a");
+            let hear = async {
+                let first = text(generation.next().await.unwrap());
+                (first, text(generation.ready().unwrap()))
+            };
+            let speak = async {
+                say("b");
+                for _ in 0..4 {
+                    tokio::task::yield_now().await;
+                }
+                say("c");
+            };
+            let (heard, ()) = tokio::join!(hear, speak);
+            assert_eq!(heard, ("b".to_owned(), "c".to_owned()));
         });
     }
 }

@@ -22,7 +22,6 @@ mod x86;
 
 pub(super) use bf16::product_of_bf16;
 pub(super) use columns::Columns;
-pub(super) use leaves::{at_level, for_count};
 pub(super) use lines::Room;
 pub(super) use stored::Stored;
 pub(super) use vector::{Portable, Vector};
@@ -34,9 +33,6 @@ use tile::Output;
 ///
 /// 256 rows of a tile's columns fit the first cache. It decides about the last bits of every product.
 pub(super) const BLOCK_K: usize = 256;
-
-/// What holds no more bytes is in the first cache, or nothing behind it is read next: nothing is fetched ahead.
-pub(super) const CACHED_BYTES: usize = 1 << 14;
 
 /// What happens to what the destination holds.
 #[derive(Clone, Copy, PartialEq)]

@@ -6,7 +6,7 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
-use super::{Heads, Held, Mask, Scores, TILE, few, readable};
+use super::{Heads, Held, Mask, Scores, TILE, readable};
 use crate::backends::cpu::fill::zeros;
 use crate::backends::cpu::matrix::{Columns, Destination, Threads, View, product};
 use crate::backends::cpu::{from_vec, team};
@@ -235,38 +235,23 @@ fn mix(
 ) {
     SCORES.with_borrow_mut(|buffer| {
         let width = looked_at.len();
-        let few = match [k, v] {
-            [Held::AsTheyLie(k), Held::AsTheyLie(v)] if threads == Threads::One && few::takes(q) => {
-                Some([k, v].map(|held| held.rows(looked_at.start, width)))
-            }
-            _ => None,
-        };
-        let row_stride = if few.is_some() { few::stride(width) } else { width };
-        let needed = q.rows * row_stride;
+        let needed = q.rows * width;
         if buffer.len() < needed {
             buffer.resize(needed, 0.0);
         }
         let p = &mut buffer[..needed];
-        match few {
-            Some([k, _]) => {
-                few::scores(p, scores.options.scale as f32, q, k);
-                scores.cap(p);
-            }
-            None => scores.raw(p, q, k, looked_at, threads),
-        }
-        for (row, p) in p.chunks_exact_mut(row_stride).enumerate() {
-            let p = &mut p[..width];
+        scores.raw(p, q, k, looked_at, threads);
+        for (row, p) in p.chunks_exact_mut(width).enumerate() {
             scores.softmax(p, place(row), looked_at);
             scores.drop(p, place(row), looked_at);
         }
-        match (few, v) {
-            (Some([_, v]), _) => few::mix((output, stride), q.rows, p, v),
-            (None, Held::AsTheyLie(v)) => {
-                let (p, v) = (View::dense(p, q.rows, width), v.rows(looked_at.start, width));
+        let p = View::dense(p, q.rows, width);
+        match v {
+            Held::AsTheyLie(v) => {
+                let v = v.rows(looked_at.start, width);
                 product(output, stride, Destination::Replace, 1.0, p, v, threads);
             }
-            (None, Held::Packed(v)) => {
-                let p = View::dense(p, q.rows, width);
+            Held::Packed(v) => {
                 let part = [looked_at.clone(), 0..q.columns];
                 v.product((output, stride), Destination::Replace, 1.0, p, part);
             }

@@ -6,7 +6,6 @@
 
 mod backward;
 mod dropout;
-mod few;
 mod forward;
 
 use std::ops::Range;

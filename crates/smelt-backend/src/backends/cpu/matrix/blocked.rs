@@ -142,15 +142,20 @@ unsafe fn few_rows<T: Stored>(
     threads: Threads,
 ) {
     let lanes = leaves::tile_shape().0;
-    // SAFETY: the promise of `product`.
-    let x = unsafe {
-        if m == 1 && a.column_stride == 1 {
-            a.from
-        } else {
-            let packed = packed.of(m * k);
-            leaves::pack(a.row_lines([0, 0], m), k, m, packed.as_mut_ptr(), std::ptr::null());
-            packed.as_ptr()
+    let rows = Rows { from: a.from, stride: a.row_stride, count: m };
+    let x = if a.column_stride == 1 && (m == 1 || b.row_stride != 1) {
+        rows
+    } else {
+        let packed = packed.of(m * k).as_mut_ptr();
+        // SAFETY: the promise of `product`, and there is room for all rows.
+        unsafe {
+            match (b.row_stride, a.column_stride) {
+                (1, 1) => leaves::pack_few(rows, k, packed),
+                (1, _) => leaves::pack(a.row_lines([0, 0], m), k, m, packed, std::ptr::null()),
+                _ => leaves::pack(a.column_lines([0, 0], k), m, k, packed, std::ptr::null()),
+            }
         }
+        Rows { from: packed, stride: k, count: m }
     };
     let threads = threads_for(n * k * size_of::<T>(), READ_BYTES, threads);
     let shared = Shared((x, b, output));
@@ -162,11 +167,11 @@ unsafe fn few_rows<T: Stored>(
             let (from, count, output) = (b.at(0, columns.start), columns.len(), output.at(0, columns.start));
             if b.row_stride == 1 {
                 let rows = Rows { from, stride: b.column_stride, count };
-                leaves::few_rows(m, x, rows, k, output);
+                leaves::few_rows(m, x.from, rows, k, output);
             } else {
                 // One number in a lane is one in f32.
                 let b = Panels { from: from.cast(), count, step: b.row_stride, stride: lanes };
-                leaves::few_rows_by_columns(m, k, x, b, output);
+                leaves::few_rows_by_columns(k, x, b, output);
             }
         }
     });

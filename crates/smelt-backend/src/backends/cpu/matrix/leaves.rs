@@ -22,18 +22,17 @@ macro_rules! at_level {
     ) => {
         $(#[$meta])*
         $visibility unsafe fn $name $(<$stored: $bound>)? ($($arg: $ty),*) {
-            use $crate::backends::cpu::simd::{Level, level};
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
             unsafe fn avx512 $(<$stored: $bound>)? ($($arg: $ty),*) {
                 // SAFETY: the caller's promise, and the instruction set is on.
-                unsafe { $body::<std::arch::x86_64::__m512, 16 $(, $stored)?>($($arg),*) }
+                unsafe { $body::<__m512, 16 $(, $stored)?>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
             unsafe fn avx2 $(<$stored: $bound>)? ($($arg: $ty),*) {
                 // SAFETY: the caller's promise, and the instruction set is on.
-                unsafe { $body::<std::arch::x86_64::__m256, 8 $(, $stored)?>($($arg),*) }
+                unsafe { $body::<__m256, 8 $(, $stored)?>($($arg),*) }
             }
             match level() {
                 // SAFETY: the caller's promise; `level` detected the instruction set on this machine.
@@ -45,17 +44,16 @@ macro_rules! at_level {
                 // SAFETY: the caller's promise; every machine of this architecture has the instruction set.
                 #[cfg(target_arch = "aarch64")]
                 Level::Neon => unsafe {
-                    $body::<std::arch::aarch64::float32x4_t, 4 $(, $stored)?>($($arg),*)
+                    $body::<float32x4_t, 4 $(, $stored)?>($($arg),*)
                 },
                 // SAFETY: the caller's promise; this one needs no instruction set.
                 Level::Baseline => unsafe {
-                    $body::<$crate::backends::cpu::matrix::Portable, 4 $(, $stored)?>($($arg),*)
+                    $body::<Portable, 4 $(, $stored)?>($($arg),*)
                 },
             }
         }
     };
 }
-pub(in crate::backends::cpu) use at_level;
 
 /// `$body` where `$name` is the number among those listed that `$count` is.
 macro_rules! for_count {
@@ -69,7 +67,6 @@ macro_rules! for_count {
         }
     };
 }
-pub(in crate::backends::cpu) use for_count;
 
 /// `LANES` of the machine's registers, and the rows of its tiles.
 pub(super) fn tile_shape() -> (usize, usize) {
@@ -96,6 +93,14 @@ at_level! {
 }
 
 at_level! {
+    /// Writes rows of `x`, up to [`FEW_ROWS`], as `[k][rows]`.
+    ///
+    /// # Safety
+    /// Rows hold `k` numbers, and `to` has room for them all.
+    pub(super) fn pack_few(x: Rows<f32>, k: usize, to: *mut f32) = pack_few_of
+}
+
+at_level! {
     /// As [`tile::few_rows`], for `rows` up to [`FEW_ROWS`].
     ///
     /// # Safety
@@ -104,12 +109,11 @@ at_level! {
 }
 
 at_level! {
-    /// `rows` rows of `a`, up to [`FEW_ROWS`] and packed `[k][rows]`, times the columns of `b`, of which each register is
-    /// a panel.
+    /// Up to [`FEW_ROWS`] rows of `a` times the columns of `b`, of which each register is a panel.
     ///
     /// # Safety
     /// As [`tile::columns`] for each of its registers; `b.count` is a multiple of `LANES`.
-    pub(super) fn few_rows_by_columns(rows: usize, k: usize, a: *const f32, b: Panels, output: Output) = all_columns
+    pub(super) fn few_rows_by_columns(k: usize, a: Rows<f32>, b: Panels, output: Output) = all_columns
 }
 
 at_level! {
@@ -140,6 +144,12 @@ pub(super) struct Panels {
 }
 
 #[inline(always)]
+unsafe fn pack_few_of<V: Vector<LANES>, const LANES: usize>(x: Rows<f32>, k: usize, to: *mut f32) {
+    // SAFETY: the caller's promise.
+    unsafe { for_count!(x.count, [1 2 3 4 5 6 7 8], R => tile::pack_few::<R>(x, k, to)) }
+}
+
+#[inline(always)]
 unsafe fn few_rows_of<V: Vector<LANES>, const LANES: usize, T: Stored>(
     rows: usize,
     x: *const f32,
@@ -153,21 +163,20 @@ unsafe fn few_rows_of<V: Vector<LANES>, const LANES: usize, T: Stored>(
 
 #[inline(always)]
 unsafe fn all_columns<V: Vector<LANES>, const LANES: usize>(
-    rows: usize,
     k: usize,
-    a: *const f32,
+    a: Rows<f32>,
     b: Panels,
     output: Output,
 ) {
     // SAFETY: the caller's promise.
-    unsafe { for_count!(rows, [1 2 3 4 5 6 7 8], R => columns_of::<V, LANES, R>(k, a, b, output)) }
+    unsafe { for_count!(a.count, [1 2 3 4 5 6 7 8], R => columns_of::<V, LANES, R>(k, a, b, output)) }
 }
 
 /// Two registers at a time for as long as there are, or four where rows leave room for that.
 #[inline(always)]
 unsafe fn columns_of<V: Vector<LANES>, const LANES: usize, const R: usize>(
     k: usize,
-    a: *const f32,
+    a: Rows<f32>,
     b: Panels,
     output: Output,
 ) {
@@ -178,7 +187,7 @@ unsafe fn columns_of<V: Vector<LANES>, const LANES: usize, const R: usize>(
             let (from, output) = (b.from.add(column), output.at(0, column));
             column += LANES
                 * match (b.count - column) / LANES {
-                    4.. if R <= 2 => tile::columns::<V, LANES, R, 4>(k, a, from, b.step, output),
+                    4.. if 4 * R <= LANES => tile::columns::<V, LANES, R, 4>(k, a, from, b.step, output),
                     2.. => tile::columns::<V, LANES, R, 2>(k, a, from, b.step, output),
                     _ => tile::columns::<V, LANES, R, 1>(k, a, from, b.step, output),
                 };

@@ -63,6 +63,14 @@ impl Vector<4> for float32x4_t {
     }
 
     #[inline(always)]
+    unsafe fn four_columns<T>([from, ..]: [*const T; 4], stride: usize) -> [Self; 4] {
+        unsafe {
+            let row = |row: usize| Self::load(from.add(row * stride).cast());
+            Self::transposed([row(0), row(1), row(2), row(3)])
+        }
+    }
+
+    #[inline(always)]
     unsafe fn pairs_of_bf16(self) -> [Self; 2] {
         unsafe {
             let bits = vreinterpretq_u32_f32(self);

@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "registers, and memory given by pointers")]
 
 use super::stored::Stored;
-use super::tile::Ahead;
+use super::tile::{Ahead, ByColumns, Rows, fetch};
 use super::vector::Vector;
 
 /// A part of a matrix: `lines` rows of `a`, or columns of `b`, each of `k` numbers.
@@ -69,7 +69,7 @@ pub(super) unsafe fn pack<V: Vector<LANES>, const LANES: usize, T: Stored>(
     }
 }
 
-/// [`pack`] of lines that are contiguous, by squares that are transposed in registers.
+/// [`pack`] of lines that are contiguous, which become columns in registers.
 #[inline(always)]
 unsafe fn transposed<V: Vector<LANES>, const LANES: usize, T: Stored>(
     lines: Lines<T>,
@@ -79,24 +79,23 @@ unsafe fn transposed<V: Vector<LANES>, const LANES: usize, T: Stored>(
     ahead: *const T,
 ) {
     let mut ahead = Ahead::new(ahead, lines.stride);
-    let square = LANES * T::PER_LANE;
-    let squares_end = k / square * square;
+    let fours_end = k / ByColumns::<T>::NUMBERS * ByColumns::<T>::NUMBERS;
     // SAFETY: the promise of `pack`. A register is written whole where the numbers behind belong to rows
     // that are written later.
     unsafe {
         for first in (0..width).step_by(LANES) {
             let count = LANES.min(width - first);
             let held = lines.count.saturating_sub(first).min(LANES);
-            for start in (0..squares_end).step_by(square) {
-                let mut rows = [V::zero(); LANES];
-                for (line, row) in rows.iter_mut().enumerate().take(held) {
-                    *row = V::load(lines.from.add((first + line) * lines.stride + start).cast());
-                }
-                for (lane, column) in V::transposed(rows).iter().enumerate() {
-                    ahead.fetch_lane::<V, LANES>(lane);
-                    let parts = T::widened::<V, LANES>(*column);
+            let from = lines.from.wrapping_add(first * lines.stride);
+            let mut by_columns = ByColumns::of(Rows { from, stride: lines.stride, count: held });
+            for start in (0..fours_end).step_by(ByColumns::<T>::NUMBERS) {
+                let columns = by_columns.next::<V, LANES>(start);
+                let next = ahead.of_four::<LANES>();
+                for (column, lanes) in columns.iter().enumerate() {
+                    fetch::<V, LANES>(next, column);
+                    let parts = T::widened::<V, LANES>(*lanes);
                     for (part, values) in parts.iter().enumerate().take(T::PER_LANE) {
-                        let at = (start + lane * T::PER_LANE + part) * width + first;
+                        let at = (start + column * T::PER_LANE + part) * width + first;
                         if count == LANES || (first == 0 && at + LANES <= k * width) {
                             values.store(to.add(at));
                         } else {
@@ -107,7 +106,7 @@ unsafe fn transposed<V: Vector<LANES>, const LANES: usize, T: Stored>(
                     }
                 }
             }
-            for at in squares_end..k {
+            for at in fours_end..k {
                 for line in 0..count {
                     let value = if line < held {
                         (*lines.from.add((first + line) * lines.stride + at)).value()

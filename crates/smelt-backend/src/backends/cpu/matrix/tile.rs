@@ -6,9 +6,12 @@
 
 #![allow(unsafe_code, reason = "registers, and memory given by pointers")]
 
+use super::BLOCK_K;
 use super::stored::Stored;
 use super::vector::Vector;
-use super::{BLOCK_K, CACHED_BYTES};
+
+/// What holds no more bytes is in the first cache, or nothing behind it is read next: nothing is fetched ahead.
+const CACHED_BYTES: usize = 1 << 14;
 
 /// Where a tile's numbers go, and what becomes of those there.
 #[derive(Clone, Copy)]
@@ -106,9 +109,39 @@ pub(super) struct Rows<T> {
     pub count: usize,
 }
 
+impl<T> Rows<T> {
+    /// Those from row `first` on.
+    #[inline(always)]
+    fn after(self, first: usize) -> Self {
+        let from = self.from.wrapping_add(first * self.stride);
+        Self { from, count: self.count - first, ..self }
+    }
+
+    /// What comes from number `start` of each on.
+    #[inline(always)]
+    fn from_number(self, start: usize) -> Self {
+        Self { from: self.from.wrapping_add(start), ..self }
+    }
+}
+
+/// Writes `R` rows of `x` as `[k][R]`.
+///
+/// # Safety
+/// Rows hold `k` numbers, and `to` has room for them all.
+#[inline(always)]
+pub(super) unsafe fn pack_few<const R: usize>(x: Rows<f32>, k: usize, to: *mut f32) {
+    for at in 0..k {
+        for row in 0..R {
+            // SAFETY: the caller's promise.
+            unsafe { *to.add(at * R + row) = *x.from.add(row * x.stride + at) };
+        }
+    }
+}
+
 /// `x w^T` for `R` rows of `x`, packed `[k][R]`, and all rows of `w`, each of which is read once.
 ///
-/// Squares of `w` are transposed in registers, so that the order of every sum is that of [`tile`].
+/// Four numbers of `LANES` rows of `w` at a time become columns in registers, so that the order of every sum is that of
+/// [`tile`].
 ///
 /// # Safety
 /// As [`Vector`] says; rows of `x` and `w` hold `k` numbers; the output holds `R` rows of `w.count` columns.
@@ -119,38 +152,32 @@ pub(super) unsafe fn few_rows<V: Vector<LANES>, const LANES: usize, T: Stored, c
     k: usize,
     output: Output,
 ) {
-    // SAFETY: the caller's promise; rows beyond the last are read as the last one, and not written.
+    let cached = w.count * k * size_of::<T>() <= CACHED_BYTES;
+    // SAFETY: the caller's promise.
     unsafe {
         for first in (0..w.count).step_by(LANES) {
-            let mut rows = [w.from; LANES];
-            for (lane, row) in rows.iter_mut().enumerate() {
-                *row = w.from.add((first + lane).min(w.count - 1) * w.stride);
-            }
+            let w = w.after(first);
             for start in (0..k).step_by(BLOCK_K) {
+                let ahead = if cached { Ahead::nothing() } else { Ahead::behind::<T, LANES>(w, start, k) };
                 let length = BLOCK_K.min(k - start);
-                let mut ahead = match w.count * k * size_of::<T>() <= CACHED_BYTES {
-                    true => Ahead::new(std::ptr::null(), 0),
-                    false => Ahead::behind::<LANES>(rows[0], w.stride, start, k),
-                };
-                let sums = chain::<V, LANES, T, R>(x, &rows, start, length, &mut ahead);
+                let sums = chain::<V, LANES, T, R>(x.add(start * R), w.from_number(start), length, ahead);
                 let output = output.at(0, first).adding_if(start > 0);
                 for (row, sum) in sums.iter().enumerate() {
-                    output.at(row, 0).take(*sum, w.count - first);
+                    output.at(row, 0).take(*sum, w.count);
                 }
             }
         }
     }
 }
 
-/// `R` rows of `a`, packed `[k][R]`, times `C` registers of columns of `b`, whose rows are read as they lie; returns
-/// `C`.
+/// `R` rows of `a` times `C` registers of columns of `b`, whose rows are read as they lie; returns `C`.
 ///
 /// # Safety
 /// As [`Vector`] says; `a` and `b` hold `k` rows, those of `b` `C` registers each; so do the `R` rows of the output.
 #[inline(always)]
 pub(super) unsafe fn columns<V: Vector<LANES>, const LANES: usize, const R: usize, const C: usize>(
     k: usize,
-    a: *const f32,
+    a: Rows<f32>,
     b: *const f32,
     b_stride: usize,
     output: Output,
@@ -161,10 +188,14 @@ pub(super) unsafe fn columns<V: Vector<LANES>, const LANES: usize, const R: usiz
             let mut sums = [[V::zero(); C]; R];
             for at in start..k.min(start + BLOCK_K) {
                 let b = b.add(at * b_stride);
-                for column in 0..C {
-                    let w = V::load(b.add(column * LANES));
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        sums[column] = sums[column].mul_add(V::splat(a.add(at * R + row)), w);
+                let mut lines = [V::zero(); C];
+                for (column, line) in lines.iter_mut().enumerate() {
+                    *line = V::load(b.add(column * LANES));
+                }
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = V::splat(a.from.add(row * a.stride + at));
+                    for (sum, line) in sums.iter_mut().zip(lines) {
+                        *sum = sum.mul_add(x, line);
                     }
                 }
             }
@@ -179,93 +210,174 @@ pub(super) unsafe fn columns<V: Vector<LANES>, const LANES: usize, const R: usiz
     C
 }
 
-/// What will be read next, [`BLOCK_K`] numbers of some rows: fetched piece by piece while others are worked on.
-pub(super) struct Ahead<T> {
-    from: *const T,
-    stride: usize,
-    line: usize,
+/// What will be read next, [`BLOCK_K`] numbers of some rows: fetched line by line while other columns are worked on.
+pub(super) struct Ahead {
+    next: *const u8,
+    /// Bytes of this row that are left to fetch, and from its end to the next one.
+    left: usize,
+    gap: usize,
+    row: usize,
 }
 
-impl<T: Stored> Ahead<T> {
+impl Ahead {
     /// Rows that begin at `from`, which may be anywhere, and are `stride` apart; nothing if `from` is null.
     #[inline(always)]
-    pub fn new(from: *const T, stride: usize) -> Self {
-        Self { from, stride, line: 0 }
+    pub fn new<T>(from: *const T, stride: usize) -> Self {
+        let row = BLOCK_K * size_of::<T>();
+        Self { next: from.cast(), left: row, gap: (stride * size_of::<T>()).wrapping_sub(row), row }
     }
 
-    /// What to fetch while `LANES` rows of `k` numbers from `row` on are worked on, at number `start`.
+    #[inline(always)]
+    fn nothing() -> Self {
+        Self::new(std::ptr::null::<f32>(), 0)
+    }
+
+    /// What to fetch while the first `LANES` rows of `w`, of `k` numbers, are worked on, from number `start` on.
     ///
     /// Memory is fastest in long pieces, and the first cache best used with what is needed soon. A block of a row
-    /// in f32 is 1 KiB, which is long enough: the next blocks of the same rows are fetched. In 16 bits it is not,
-    /// and the next rows are fetched as they lie.
+    /// in f32 is 1 KiB, which is long enough: the next blocks of the same rows are fetched. In 16 bits, or where rows
+    /// are shorter, it is not, and the next rows are fetched as they lie.
     #[inline(always)]
-    fn behind<const LANES: usize>(row: *const T, stride: usize, start: usize, k: usize) -> Self {
-        let next_rows = row.wrapping_add(LANES * stride);
+    fn behind<T: Stored, const LANES: usize>(w: Rows<T>, start: usize, k: usize) -> Self {
+        let next_rows = w.from.wrapping_add(LANES * w.stride);
         match T::PER_LANE {
-            1 if start + BLOCK_K < k => Self::new(row.wrapping_add(start + BLOCK_K), stride),
-            1 => Self::new(next_rows, stride),
+            1 if start + BLOCK_K < k => Self::new(w.from.wrapping_add(start + BLOCK_K), w.stride),
+            1 if k >= BLOCK_K => Self::new(next_rows, w.stride),
             _ => Self::new(next_rows.wrapping_add(start * LANES), BLOCK_K),
         }
     }
 
-    /// Fetches the next part, a `LANES`th of what a square of registers holds: a little at a time, because a machine
-    /// waits for no more than so many lines at once, and what is worked on must not queue behind them.
+    /// Where that begins which is fetched while the next four registers of columns are worked on; null if there is
+    /// nothing.
     #[inline(always)]
-    pub fn fetch_lane<V: Vector<LANES>, const LANES: usize>(&mut self, lane: usize) {
-        /// What one fetch brings.
-        const LINE: usize = 64;
-        // Registers that are shorter than a line fetch one for several lanes.
-        if self.from.is_null() || !(lane * LANES * size_of::<f32>()).is_multiple_of(LINE) {
-            return;
+    pub fn of_four<const LANES: usize>(&mut self) -> *const u8 {
+        let bytes = 4 * LANES * size_of::<f32>();
+        let from = self.next;
+        if !from.is_null() {
+            (self.next, self.left) = (from.wrapping_add(bytes), self.left - bytes);
+            if self.left == 0 {
+                (self.next, self.left) = (self.next.wrapping_add(self.gap), self.row);
+            }
         }
-        let lines_of_row = BLOCK_K * size_of::<T>() / LINE;
-        let row = self.from.wrapping_add(self.line / lines_of_row * self.stride).cast::<u8>();
-        V::prefetch(row.wrapping_add(self.line % lines_of_row * LINE));
-        self.line += 1;
+        from
     }
 }
 
-/// The sums of [`few_rows`] over `length` numbers from `start` on.
+/// Fetches register `column` of what begins at `from`: a line at a time, because a machine waits for no more than so many
+/// at once, and what is worked on must not queue behind them.
+#[inline(always)]
+pub(super) fn fetch<V: Vector<LANES>, const LANES: usize>(from: *const u8, column: usize) {
+    /// What a fetch brings.
+    const LINE: usize = 64;
+    let byte = column * LANES * size_of::<f32>();
+    // Registers that are shorter than a line fetch one for several columns.
+    if !from.is_null() && byte.is_multiple_of(LINE) {
+        V::prefetch(from.wrapping_add(byte));
+    }
+}
+
+/// `value`, which the compiler takes for a new one each time. So it loads what lies there no earlier, and computes other
+/// places from it where they are wanted: it would do all that beforehand and keep it on the stack, for want of registers.
+#[inline(always)]
+fn anew<T>(value: *const T) -> *const T {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    {
+        let mut value = value;
+        // SAFETY: no instruction.
+        unsafe { std::arch::asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
+        value
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    value
+}
+
+/// Contiguous rows, up to `LANES` of them, that are read as columns, four registers at a time.
+pub(super) struct ByColumns<T> {
+    rows: Rows<T>,
+    /// Where every fourth row goes on.
+    fourths: [*const T; 4],
+}
+
+impl<T: Stored> ByColumns<T> {
+    /// Numbers of a row that four registers of columns hold.
+    pub const NUMBERS: usize = 4 * T::PER_LANE;
+
+    #[inline(always)]
+    pub fn of(rows: Rows<T>) -> Self {
+        let mut fourths = [rows.from; 4];
+        for (fourth, row) in fourths.iter_mut().enumerate() {
+            *row = row.wrapping_add(4 * fourth * rows.stride);
+        }
+        Self { rows, fourths }
+    }
+
+    /// The columns from number `at` on, which comes behind those of the call before; zeros where there are no rows.
+    ///
+    /// # Safety
+    /// As [`Vector`] says; rows hold so many numbers.
+    #[inline(always)]
+    pub unsafe fn next<V: Vector<LANES>, const LANES: usize>(&mut self, at: usize) -> [V; 4] {
+        let Rows { stride, count, .. } = self.rows;
+        // SAFETY: the caller's promise.
+        unsafe {
+            if count >= LANES {
+                let columns = V::four_columns(self.fourths, stride);
+                for row in &mut self.fourths {
+                    *row = anew(row.wrapping_add(Self::NUMBERS));
+                }
+                return columns;
+            }
+            let mut held = [[0f32; 4]; LANES];
+            let from = anew(self.rows.from.add(at));
+            for (row, held) in held.iter_mut().enumerate().take(count) {
+                *held = from.add(row * stride).cast::<[f32; 4]>().read_unaligned();
+            }
+            V::four_columns([0, 4, 8, 12].map(|row| held.as_ptr().wrapping_add(row).cast::<f32>()), 4)
+        }
+    }
+}
+
+/// The sums of [`few_rows`] over the first `length` numbers for the first `LANES` rows of `w`.
+///
+/// # Safety
+/// That of [`few_rows`]; `x` is packed `[k][R]`.
 #[inline(always)]
 unsafe fn chain<V: Vector<LANES>, const LANES: usize, T: Stored, const R: usize>(
-    x: *const f32,
-    rows: &[*const T; LANES],
-    start: usize,
+    mut x: *const f32,
+    w: Rows<T>,
     length: usize,
-    ahead: &mut Ahead<T>,
+    mut ahead: Ahead,
 ) -> [V; R] {
-    // SAFETY: the promise of `few_rows`.
+    // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [V::zero(); R];
-        let square = LANES * T::PER_LANE;
-        let squares_end = start + length / square * square;
-        for at in (start..squares_end).step_by(square) {
-            // Loops, not `map`: a closure is no place for instructions of its caller's set.
-            let mut lines = [V::zero(); LANES];
-            for (line, row) in lines.iter_mut().zip(rows) {
-                *line = V::load(row.add(at).cast());
-            }
-            let columns = V::transposed(lines);
-            for (lane, column) in columns.iter().enumerate() {
-                ahead.fetch_lane::<V, LANES>(lane);
-                let parts = T::widened::<V, LANES>(*column);
-                for (part, w) in parts.iter().enumerate().take(T::PER_LANE) {
-                    let x = x.add((at + lane * T::PER_LANE + part) * R);
+        let mut by_columns = ByColumns::of(w);
+        let fours_end = length / ByColumns::<T>::NUMBERS * ByColumns::<T>::NUMBERS;
+        for at in (0..fours_end).step_by(ByColumns::<T>::NUMBERS) {
+            let columns = by_columns.next::<V, LANES>(at);
+            let next = ahead.of_four::<LANES>();
+            for (column, lanes) in columns.iter().enumerate() {
+                fetch::<V, LANES>(next, column);
+                let parts = T::widened::<V, LANES>(*lanes);
+                for w in parts.iter().take(T::PER_LANE) {
                     for (row, sum) in sums.iter_mut().enumerate() {
                         *sum = sum.mul_add(V::splat(x.add(row)), *w);
                     }
+                    // Many sums fill the registers: what comes later must not be loaded before.
+                    x = if R >= 4 { anew(x.add(R)) } else { x.add(R) };
                 }
             }
         }
-        for at in squares_end..start + length {
-            let mut w = [0f32; LANES];
-            for (value, row) in w.iter_mut().zip(rows) {
-                *value = (*row.add(at)).value();
+        for at in fours_end..length {
+            let (from, mut lanes) = (anew(w.from.add(at)), [0f32; LANES]);
+            for (lane, value) in lanes.iter_mut().enumerate().take(w.count) {
+                *value = (*from.add(lane * w.stride)).value();
             }
-            let w = V::load(w.as_ptr());
+            let w = V::load(lanes.as_ptr());
             for (row, sum) in sums.iter_mut().enumerate() {
-                *sum = sum.mul_add(V::splat(x.add(at * R + row)), w);
+                *sum = sum.mul_add(V::splat(x.add(row)), w);
             }
+            x = x.add(R);
         }
         sums
     }

@@ -25,6 +25,9 @@ pub(in super::super) trait Vector<const LANES: usize>: Copy {
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
     /// Rows become columns.
     unsafe fn transposed(rows: [Self; LANES]) -> [Self; LANES];
+    /// The first four numbers in 32 bits of `LANES` rows that are `stride` apart, as columns, where `from` says where
+    /// every fourth row begins.
+    unsafe fn four_columns<T>(from: [*const T; 4], stride: usize) -> [Self; 4];
     /// Each lane holds two numbers in bf16: the ones in the low halves, and the ones in the high halves.
     unsafe fn pairs_of_bf16(self) -> [Self; 2];
     /// As [`Vector::pairs_of_bf16`] for f16.
@@ -101,6 +104,12 @@ impl Vector<4> for Portable {
     #[inline(always)]
     unsafe fn transposed(rows: [Self; 4]) -> [Self; 4] {
         std::array::from_fn(|column| Self(rows.map(|row| row.0[column])))
+    }
+
+    #[inline(always)]
+    unsafe fn four_columns<T>([from, ..]: [*const T; 4], stride: usize) -> [Self; 4] {
+        // SAFETY: the caller's promise.
+        unsafe { Self::transposed([0, 1, 2, 3].map(|row| Self::load(from.add(row * stride).cast()))) }
     }
 
     #[inline(always)]

@@ -59,13 +59,8 @@ impl Vector<16> for __m512 {
             // Lane `l` of `fours[4 b + c]` holds column `4 l + c` of rows `4 b..4 b + 4`.
             let mut fours = rows;
             for b in 0..4 {
-                let [r0, r1, r2, r3] = [rows[4 * b], rows[4 * b + 1], rows[4 * b + 2], rows[4 * b + 3]];
-                let (low, high) = (_mm512_unpacklo_ps(r0, r1), _mm512_unpackhi_ps(r0, r1));
-                let (next_low, next_high) = (_mm512_unpacklo_ps(r2, r3), _mm512_unpackhi_ps(r2, r3));
-                fours[4 * b] = _mm512_shuffle_ps::<0x44>(low, next_low);
-                fours[4 * b + 1] = _mm512_shuffle_ps::<0xee>(low, next_low);
-                fours[4 * b + 2] = _mm512_shuffle_ps::<0x44>(high, next_high);
-                fours[4 * b + 3] = _mm512_shuffle_ps::<0xee>(high, next_high);
+                let of_four = [rows[4 * b], rows[4 * b + 1], rows[4 * b + 2], rows[4 * b + 3]];
+                fours[4 * b..4 * b + 4].copy_from_slice(&fours_of_rows_512(of_four));
             }
             let mut columns = rows;
             for c in 0..4 {
@@ -79,6 +74,22 @@ impl Vector<16> for __m512 {
                 columns[12 + c] = _mm512_shuffle_f32x4::<0xdd>(odd, next_odd);
             }
             columns
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn four_columns<T>(from: [*const T; 4], stride: usize) -> [Self; 4] {
+        unsafe {
+            // Quarter `q` of `rows[r]` is row `4 q + r`.
+            let mut rows = [Self::zero(); 4];
+            for (row, to) in rows.iter_mut().enumerate() {
+                let at = row * stride;
+                *to = _mm512_castps128_ps512(_mm_loadu_ps(from[0].add(at).cast()));
+                *to = _mm512_insertf32x4::<1>(*to, _mm_loadu_ps(from[1].add(at).cast()));
+                *to = _mm512_insertf32x4::<2>(*to, _mm_loadu_ps(from[2].add(at).cast()));
+                *to = _mm512_insertf32x4::<3>(*to, _mm_loadu_ps(from[3].add(at).cast()));
+            }
+            fours_of_rows_512(rows)
         }
     }
 
@@ -150,13 +161,8 @@ impl Vector<8> for __m256 {
             // Half `h` of `fours[4 b + c]` holds column `4 h + c` of rows `4 b..4 b + 4`.
             let mut fours = rows;
             for b in 0..2 {
-                let [r0, r1, r2, r3] = [rows[4 * b], rows[4 * b + 1], rows[4 * b + 2], rows[4 * b + 3]];
-                let (low, high) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
-                let (next_low, next_high) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
-                fours[4 * b] = _mm256_shuffle_ps::<0x44>(low, next_low);
-                fours[4 * b + 1] = _mm256_shuffle_ps::<0xee>(low, next_low);
-                fours[4 * b + 2] = _mm256_shuffle_ps::<0x44>(high, next_high);
-                fours[4 * b + 3] = _mm256_shuffle_ps::<0xee>(high, next_high);
+                let of_four = [rows[4 * b], rows[4 * b + 1], rows[4 * b + 2], rows[4 * b + 3]];
+                fours[4 * b..4 * b + 4].copy_from_slice(&fours_of_rows_256(of_four));
             }
             let mut columns = rows;
             for c in 0..4 {
@@ -164,6 +170,20 @@ impl Vector<8> for __m256 {
                 columns[4 + c] = _mm256_permute2f128_ps::<0x31>(fours[c], fours[4 + c]);
             }
             columns
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn four_columns<T>(from: [*const T; 4], stride: usize) -> [Self; 4] {
+        unsafe {
+            // Half `h` of `rows[r]` is row `4 h + r`.
+            let mut rows = [Self::zero(); 4];
+            for (row, to) in rows.iter_mut().enumerate() {
+                let at = row * stride;
+                *to = _mm256_castps128_ps256(_mm_loadu_ps(from[0].add(at).cast()));
+                *to = _mm256_insertf128_ps::<1>(*to, _mm_loadu_ps(from[1].add(at).cast()));
+            }
+            fours_of_rows_256(rows)
         }
     }
 
@@ -192,5 +212,41 @@ impl Vector<8> for __m256 {
     #[inline(always)]
     fn prefetch(address: *const u8) {
         prefetch(address);
+    }
+}
+
+/// Columns of each 4 x 4 numbers that quarters of four registers are.
+///
+/// # Safety
+/// The machine has the instruction set.
+#[inline(always)]
+unsafe fn fours_of_rows_512([r0, r1, r2, r3]: [__m512; 4]) -> [__m512; 4] {
+    unsafe {
+        let (low, high) = (_mm512_unpacklo_ps(r0, r1), _mm512_unpackhi_ps(r0, r1));
+        let (next_low, next_high) = (_mm512_unpacklo_ps(r2, r3), _mm512_unpackhi_ps(r2, r3));
+        [
+            _mm512_shuffle_ps::<0x44>(low, next_low),
+            _mm512_shuffle_ps::<0xee>(low, next_low),
+            _mm512_shuffle_ps::<0x44>(high, next_high),
+            _mm512_shuffle_ps::<0xee>(high, next_high),
+        ]
+    }
+}
+
+/// Columns of each 4 x 4 numbers that halves of four registers are.
+///
+/// # Safety
+/// The machine has the instruction set.
+#[inline(always)]
+unsafe fn fours_of_rows_256([r0, r1, r2, r3]: [__m256; 4]) -> [__m256; 4] {
+    unsafe {
+        let (low, high) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
+        let (next_low, next_high) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
+        [
+            _mm256_shuffle_ps::<0x44>(low, next_low),
+            _mm256_shuffle_ps::<0xee>(low, next_low),
+            _mm256_shuffle_ps::<0x44>(high, next_high),
+            _mm256_shuffle_ps::<0xee>(high, next_high),
+        ]
     }
 }

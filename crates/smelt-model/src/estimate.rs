@@ -152,7 +152,7 @@ pub fn inference(config: &DecoderConfig, shape: InferenceShape) -> InferenceEsti
         weights_bytes: clamp(weights),
         kv_cache_bytes: clamp(kv_cache),
         working_bytes: clamp(working),
-        peak_bytes: clamp(weights + kv_cache + working).saturating_add(process_bytes(config)),
+        peak_bytes: clamp(kv_cache.saturating_add(weights + working)).saturating_add(process_bytes(config)),
     }
 }
 

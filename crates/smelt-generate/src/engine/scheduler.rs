@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::TryRecvError;
-use std::time::Instant;
+use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
 
-use smelt_backend::Kernels;
+use smelt_backend::{Kernels, memory};
 use smelt_model::CacheOptions;
 
 use super::answer::Answer;
@@ -17,6 +17,9 @@ use super::running::Running;
 use super::{EngineOptions, LoadError, LoadedModel};
 use crate::decoding::Sequence;
 use crate::error::GenerateError;
+
+/// How long an engine waits for work before it hands memory that was freed back to the system.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// A model in memory, and what is kept of its prompts.
 pub(super) struct Resident<B: Kernels> {
@@ -55,6 +58,8 @@ where
 
     /// Works until the handle says that it is enough, or no handle is left, and all requests are done.
     pub fn run(mut self) {
+        // Each pass allocates what the one before freed.
+        memory::keep_freed();
         while self.receive() {
             self.drop_unwanted();
             self.start_waiting();
@@ -83,7 +88,7 @@ where
         loop {
             let idle = self.waiting.is_empty() && self.running.is_empty();
             let message = match idle && !self.closed {
-                true => self.inbox.receiver.recv().map_err(|_| TryRecvError::Disconnected),
+                true => self.wait(),
                 false => self.inbox.receiver.try_recv(),
             };
             match message {
@@ -93,6 +98,19 @@ where
                 Err(_) => return !(idle && self.closed),
             }
         }
+    }
+
+    /// The next message, whenever it comes.
+    fn wait(&self) -> Result<Message, TryRecvError> {
+        let receiver = &self.inbox.receiver;
+        let message = match receiver.recv_timeout(IDLE) {
+            Err(RecvTimeoutError::Timeout) => {
+                memory::release_freed();
+                receiver.recv().ok()
+            }
+            message => message.ok(),
+        };
+        message.ok_or(TryRecvError::Disconnected)
     }
 
     /// Drops requests whose client left, or whose time is over.

@@ -117,9 +117,9 @@ impl<T> Rows<T> {
         Self { from, count: self.count - first, ..self }
     }
 
-    /// What comes from number `start` of each on.
+    /// All but the first `start` numbers of each.
     #[inline(always)]
-    fn from_number(self, start: usize) -> Self {
+    fn skipping(self, start: usize) -> Self {
         Self { from: self.from.wrapping_add(start), ..self }
     }
 }
@@ -160,7 +160,7 @@ pub(super) unsafe fn few_rows<V: Vector<LANES>, const LANES: usize, T: Stored, c
             for start in (0..k).step_by(BLOCK_K) {
                 let ahead = if cached { Ahead::nothing() } else { Ahead::behind::<T, LANES>(w, start, k) };
                 let length = BLOCK_K.min(k - start);
-                let sums = chain::<V, LANES, T, R>(x.add(start * R), w.from_number(start), length, ahead);
+                let sums = chain::<V, LANES, T, R>(x.add(start * R), w.skipping(start), length, ahead);
                 let output = output.at(0, first).adding_if(start > 0);
                 for (row, sum) in sums.iter().enumerate() {
                     output.at(row, 0).take(*sum, w.count);
@@ -284,7 +284,10 @@ fn anew<T>(value: *const T) -> *const T {
     {
         let mut value = value;
         // SAFETY: no instruction.
-        unsafe { std::arch::asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
+        #[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read there")]
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags))
+        };
         value
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

@@ -85,9 +85,9 @@ fn kernel_tests(workspace: &Workspace, plan: &Plan) -> Step {
 }
 
 fn check_steps(workspace: &Workspace, plan: &Plan) -> Result<Vec<Step>> {
-    let mut steps = vec![Step::new("backends and self-test", smelt(workspace, &["backends"]))];
+    let mut steps = vec![Step::new("backends and self-test", smelt(workspace, &["backends"])?)];
     for fixture in model_fixtures(workspace)? {
-        let command = smelt(workspace, &["verify", &fixture, "--backend", plan.backend]);
+        let command = smelt(workspace, &["verify", &fixture, "--backend", plan.backend])?;
         steps.push(Step::new(format!("verify {fixture}"), command));
     }
     let output = &format!("{}/run", plan.folder());
@@ -98,10 +98,10 @@ fn check_steps(workspace: &Workspace, plan: &Plan) -> Result<Vec<Step>> {
         plan.training,
     ]
     .concat();
-    steps.push(Step::new("train 30 steps", smelt(workspace, &train)));
+    steps.push(Step::new("train 30 steps", smelt(workspace, &train)?));
     let generate =
         ["generate", "--backend", plan.backend, "--model", output, "--max-tokens", "32", "--seed", "1"];
-    steps.push(Step::new("generate from what was trained", smelt(workspace, &generate)));
+    steps.push(Step::new("generate from what was trained", smelt(workspace, &generate)?));
     Ok(steps)
 }
 
@@ -118,10 +118,10 @@ fn model_fixtures(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(fixtures)
 }
 
-fn smelt(workspace: &Workspace, arguments: &[&str]) -> Command {
-    let mut command = workspace.command(workspace.smelt());
+fn smelt(workspace: &Workspace, arguments: &[&str]) -> Result<Command> {
+    let mut command = workspace.command(workspace.smelt()?);
     command.args(arguments);
-    command
+    Ok(command)
 }
 
 fn page(workspace: &Workspace, plan: &Plan, finished: &[Finished]) -> String {
@@ -133,7 +133,8 @@ fn page(workspace: &Workspace, plan: &Plan, finished: &[Finished]) -> String {
     ];
     let facts: String =
         facts.iter().filter_map(|(name, value)| Some(format!("- {name}: {}\n", value.as_ref()?))).collect();
-    let backends = capture(&mut smelt(workspace, &["backends"])).unwrap_or_else(|| "no answer".into());
+    let backends = smelt(workspace, &["backends"]).ok().and_then(|mut command| capture(&mut command));
+    let backends = backends.unwrap_or_else(|| "no answer".into());
     let failed = finished.iter().filter(|step| !step.passed).count();
     let total = finished.len();
     let table = steps::table(finished);

@@ -130,7 +130,7 @@ pub fn run(workspace: &Workspace) -> Result<Outcome> {
                 "--vocab-size",
                 &vocabulary,
             ];
-            done(workspace.command(workspace.smelt()).args(arguments))?;
+            done(workspace.command(workspace.smelt()?).args(arguments))?;
         }
         for (way, flags) in WAYS {
             let row = measured(workspace, shape, &data, (way, flags), &format!("{FOLDER}/base-{number}"))?;
@@ -162,9 +162,9 @@ fn measured(
     }
     settings.extend(flags.iter().map(|flag| (*flag).to_owned()));
     let output = if way == WAYS[0].0 { base.to_owned() } else { format!("{FOLDER}/run") };
-    let estimate = record(workspace.command(workspace.smelt()).arg("estimate").args(&settings))?;
+    let estimate = record(workspace.command(workspace.smelt()?).arg("estimate").args(&settings))?;
     let steps = ["--max-steps", "3", "--warmup-steps", "1", "--set", "train.eval_batches=1", "--overwrite"];
-    let mut train = workspace.command(workspace.smelt());
+    let mut train = workspace.command(workspace.smelt()?);
     train.arg("train").args(&settings).args(steps).args(["--data", data, "--output", &output]);
     let done = record(&mut train)?;
     let number = |value: &Value, name: &str| value.as_f64().ok_or(format!("`{name}` is no number"));

@@ -50,7 +50,7 @@ pub fn compare(workspace: &Workspace, folder: &Path) -> Result<Outcome> {
         return Ok(Outcome::Failed);
     }
     let status =
-        workspace.command(python).arg(SCRIPT).arg(folder).env("SMELT", workspace.smelt()).status()?;
+        workspace.command(python).arg(SCRIPT).arg(folder).env("SMELT", workspace.smelt()?).status()?;
     Ok(Outcome::from_passed(status.success()))
 }
 

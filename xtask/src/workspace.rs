@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::outcome::Result;
 
 /// Folders that hold what is built or run, for trees without git to ask.
@@ -40,10 +42,20 @@ impl Workspace {
         self.command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
     }
 
-    /// Where a release build leaves the binary.
-    pub fn smelt(&self) -> PathBuf {
-        let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-        self.root.join(target).join("release").join(format!("smelt{}", env::consts::EXE_SUFFIX))
+    /// What cargo knows of the packages of the workspace; needs no network.
+    pub fn metadata(&self) -> Result<Value> {
+        let output = self.cargo().args(["metadata", "--no-deps", "--format-version", "1"]).output()?;
+        if !output.status.success() {
+            return Err(format!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Where a release build leaves the binary, wherever the environment or a `config.toml` puts what is built.
+    pub fn smelt(&self) -> Result<PathBuf> {
+        let metadata = self.metadata()?;
+        let target = metadata["target_directory"].as_str().ok_or("cargo names no target directory")?;
+        Ok(Path::new(target).join("release").join(format!("smelt{}", env::consts::EXE_SUFFIX)))
     }
 
     /// Paths of the source files, relative to the root with `/` between parts, sorted: what git

@@ -73,13 +73,9 @@ pub fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Direct dependencies of every crate of the workspace; needs no network.
+/// Direct dependencies of every crate of the workspace.
 fn dependencies(workspace: &Workspace) -> Result<Vec<Dependency>> {
-    let output = workspace.cargo().args(["metadata", "--no-deps", "--format-version", "1"]).output()?;
-    if !output.status.success() {
-        return Err(format!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr)).into());
-    }
-    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let metadata = workspace.metadata()?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut dependencies = Vec::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {

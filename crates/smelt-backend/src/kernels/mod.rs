@@ -65,6 +65,23 @@ pub trait Kernels: Backend {
         false
     }
 
+    /// Into how many passes one of `rows` rows through a model of `weight_bytes` is best divided, that they may run
+    /// [`side_by_side`](Kernels::side_by_side): more than 1 where the model is so small that threads meet in each of
+    /// its operations for longer than these take.
+    fn passes_at_once(_device: &Self::Device, _weight_bytes: u64, _rows: usize) -> usize {
+        1
+    }
+
+    /// `work` of every item, in order. Where the caller's threads are the device, they take an item each, and within
+    /// it do alone what they would share.
+    fn side_by_side<T: Send, R: Send>(
+        _device: &Self::Device,
+        items: Vec<T>,
+        work: impl Fn(T) -> R + Sync,
+    ) -> Vec<R> {
+        items.into_iter().map(work).collect()
+    }
+
     /// Training may hold matrices in `precision` ([`linear`](Kernels::linear) says what it computes then).
     fn trains_in(precision: Precision) -> bool {
         precision == Precision::F32

@@ -24,6 +24,8 @@ const IDLE: Duration = Duration::from_secs(5);
 /// A model in memory, and what is kept of its prompts.
 pub(super) struct Resident<B: Kernels> {
     pub loaded: LoadedModel<B>,
+    /// Of the model, without its draft model.
+    pub weight_bytes: u64,
     /// `None` where keys and values depend on the length of their sequence.
     pub prefixes: Option<PrefixTree<B>>,
     /// Number of the step that used it last.
@@ -275,7 +277,8 @@ where
             Some(file) if keeps => Some(prefix_file::load(file, config, kv_bits, &self.device)?),
             _ => keeps.then(PrefixTree::new),
         };
-        self.residents[model] = Some(Resident { loaded, prefixes, last_used: self.steps });
+        let weight_bytes = loaded.decoder.size_bytes() as u64;
+        self.residents[model] = Some(Resident { loaded, weight_bytes, prefixes, last_used: self.steps });
         Ok(true)
     }
 

@@ -63,6 +63,14 @@ impl Kernels for Flex {
         true
     }
 
+    fn passes_at_once(_: &FlexDevice, weight_bytes: u64, rows: usize) -> usize {
+        team::passes_at_once(weight_bytes, rows)
+    }
+
+    fn side_by_side<T: Send, R: Send>(_: &FlexDevice, items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+        team::map(items, work)
+    }
+
     fn trains_in(_precision: Precision) -> bool {
         true
     }

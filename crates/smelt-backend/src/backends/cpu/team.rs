@@ -81,6 +81,28 @@ pub(super) fn for_each<T: Send>(items: impl IntoIterator<Item = T>, work: impl F
     items_by(each, items, work);
 }
 
+/// The results of `work`, in order, called as [`for_each`] does.
+pub(super) fn map<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
+    for_each(items.into_iter().zip(&mut results), |(item, result)| *result = Some(work(item)));
+    results.into_iter().flatten().collect()
+}
+
+/// Into how many passes one through a model is best divided for [`map`]: one for each thread, or one.
+///
+/// Each pass reads all weights, from a thread's second cache if they fit there. Otherwise they come from the third, which
+/// pays where several rows use them.
+pub(super) fn passes_at_once(weight_bytes: u64, rows: usize) -> usize {
+    /// Bytes of weights for each row of a pass; of rows, the first few count.
+    const BYTES: usize = 2 << 20;
+    const ROWS: usize = 8;
+    let threads = threads();
+    match weight_bytes <= (BYTES * rows.div_ceil(threads).min(ROWS)) as u64 {
+        true => threads,
+        false => 1,
+    }
+}
+
 /// As [`for_each`], by those threads only that [`each_awake`] says.
 pub(super) fn for_each_awake<T: Send>(items: impl IntoIterator<Item = T>, work: impl Fn(T) + Sync) {
     if team().is_awake() {
@@ -307,6 +329,14 @@ mod tests {
         let sum = AtomicUsize::new(0);
         each(8, &|index| add(&sum, index));
         assert_eq!(sum.into_inner(), 28);
+    }
+
+    #[test]
+    fn results_come_in_order() {
+        assert_eq!(
+            map((0..100).collect(), |number: usize| number * number),
+            Vec::from_iter((0..100).map(|n| n * n))
+        );
     }
 
     #[test]

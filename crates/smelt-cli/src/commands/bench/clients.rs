@@ -95,7 +95,9 @@ impl Clients {
 
     fn question(&self) -> String {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
-        let id = |place: usize| (number * 104_729 + place * 7919) % self.vocab_size;
+        // A step of its own once first tokens repeat, so that no prompt is known from another.
+        let step = 7919 + number / self.vocab_size;
+        let id = |place: usize| (number * 104_729 + place * step) % self.vocab_size;
         let prompt: Vec<usize> = (0..self.prompt_tokens).map(id).collect();
         json!({
             "prompt": prompt, "max_tokens": self.max_tokens, "temperature": 0, "ignore_eos": true, "stream": true,

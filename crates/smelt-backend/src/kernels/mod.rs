@@ -65,10 +65,10 @@ pub trait Kernels: Backend {
         false
     }
 
-    /// Into how many passes one of `rows` rows through a model of `weight_bytes` is best divided, that they may run
+    /// Into how many passes one of `sequences` through a model of `weight_bytes` is best divided, that they may run
     /// [`side_by_side`](Kernels::side_by_side): more than 1 where the model is so small that threads meet in each of
     /// its operations for longer than these take.
-    fn passes_at_once(_device: &Self::Device, _weight_bytes: u64, _rows: usize) -> usize {
+    fn passes_at_once(_device: &Self::Device, _weight_bytes: u64, _sequences: usize) -> usize {
         1
     }
 

@@ -53,7 +53,8 @@ where
         let reading: Vec<bool> = requests.iter().map(|request| request.answer.is_reading()).collect();
         let mut shares = plan(&unseen, &reading, shared.options.prefill_tokens);
         let (decoder, device) = (&resident.loaded.decoder, &self.device);
-        let most = B::passes_at_once(device, resident.weight_bytes, shares.iter().sum());
+        let sequences = shares.iter().filter(|share| **share > 0).count();
+        let most = B::passes_at_once(device, resident.weight_bytes, sequences);
         even_out(&mut shares, &reading, most);
         let going = requests.into_iter().zip(shares).filter(|(_, share)| *share > 0).collect();
         let groups = divided(going, most);

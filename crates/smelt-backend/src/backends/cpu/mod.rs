@@ -63,8 +63,8 @@ impl Kernels for Flex {
         true
     }
 
-    fn passes_at_once(_: &FlexDevice, weight_bytes: u64, rows: usize) -> usize {
-        team::passes_at_once(weight_bytes, rows)
+    fn passes_at_once(_: &FlexDevice, weight_bytes: u64, sequences: usize) -> usize {
+        team::passes_at_once(weight_bytes, sequences)
     }
 
     fn side_by_side<T: Send, R: Send>(_: &FlexDevice, items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {

@@ -203,21 +203,6 @@ pub(super) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     reduce(lanes, |a, b| a + b) + rest.iter().map(|x| f(*x)).sum::<f32>()
 }
 
-/// Replaces each `x` by `f(x)` and returns their [`sum`].
-#[inline(always)]
-pub(super) fn replace_and_sum(x: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
-    let (chunks, rest) = x.as_chunks_mut::<LANES>();
-    let mut lanes = [0f32; LANES];
-    for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *x = f(*x);
-            *lane += *x;
-        }
-    }
-    rest.iter_mut().for_each(|x| *x = f(*x));
-    reduce(lanes, |a, b| a + b) + rest.iter().sum::<f32>()
-}
-
 /// `sum f(x, y)` in fixed lanes.
 #[inline(always)]
 pub(super) fn sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
@@ -254,9 +239,6 @@ mod tests {
     fn sums_and_maxima_count_every_element() {
         let x: Vec<f32> = (0..37).map(|value| value as f32).collect();
         assert_eq!(sum(&x, |x| x), 666.0);
-        let mut doubled = x.clone();
-        assert_eq!(replace_and_sum(&mut doubled, |x| 2.0 * x), 1332.0);
-        assert!(doubled.iter().zip(&x).all(|(doubled, x)| *doubled == 2.0 * x));
         assert_eq!(sum2(&x, &x, |x, y| x * y), 16206.0);
         assert_eq!(largest(&x), 36.0);
         assert_eq!(largest(&[]), f32::NEG_INFINITY);

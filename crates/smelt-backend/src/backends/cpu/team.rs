@@ -88,16 +88,16 @@ pub(super) fn map<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync)
     results.into_iter().flatten().collect()
 }
 
-/// Into how many passes one through a model is best divided for [`map`]: one for each thread, or one.
+/// Into how many passes one of so many sequences through a model is best divided for [`map`]: one for each thread, or one.
 ///
 /// Each pass reads all weights, from a thread's second cache if they fit there. Otherwise they come from the third, which
-/// pays where several rows use them.
-pub(super) fn passes_at_once(weight_bytes: u64, rows: usize) -> usize {
-    /// Bytes of weights for each row of a pass; of rows, the first few count.
+/// pays where several sequences use them.
+pub(super) fn passes_at_once(weight_bytes: u64, sequences: usize) -> usize {
+    /// Bytes of weights for each sequence of a pass; of these, the first few count.
     const BYTES: usize = 2 << 20;
-    const ROWS: usize = 8;
+    const SEQUENCES: usize = 8;
     let threads = threads();
-    match weight_bytes <= (BYTES * rows.div_ceil(threads).min(ROWS)) as u64 {
+    match weight_bytes <= (BYTES * sequences.div_ceil(threads).min(SEQUENCES)) as u64 {
         true => threads,
         false => 1,
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use http_body_util::{BodyExt as _, Full};
@@ -49,23 +49,25 @@ impl Clients {
         Self { address, prompt_tokens, max_tokens, vocab_size, asked: AtomicUsize::new(0) }
     }
 
-    /// So many clients, each asking `requests` things, one after the other; what each request saw.
+    /// So many clients, each asking `requests` things, one after the other, and more until `least` has passed; what each
+    /// request saw.
     ///
     /// # Errors
     /// The first [`Failure`] of any of them.
-    pub fn ask(&self, clients: u16, requests: u32) -> Result<Vec<Seen>, Failure> {
+    pub fn ask(&self, clients: u16, requests: u32, least: Duration) -> Result<Vec<Seen>, Failure> {
         let runtime = Builder::new_current_thread().enable_io().build()?;
-        let seen = runtime.block_on(try_join_all((0..clients).map(|_| self.client(requests))))?;
+        let seen = runtime.block_on(try_join_all((0..clients).map(|_| self.client(requests, least))))?;
         Ok(seen.into_iter().flatten().collect())
     }
 
-    async fn client(&self, requests: u32) -> Result<Vec<Seen>, Failure> {
+    async fn client(&self, requests: u32, least: Duration) -> Result<Vec<Seen>, Failure> {
+        let started = Instant::now();
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let mut seen = Vec::with_capacity(requests as usize);
-        for _ in 0..requests {
+        while seen.len() < requests as usize || started.elapsed() < least {
             seen.push(self.request(&mut sender).await?);
         }
         Ok(seen)

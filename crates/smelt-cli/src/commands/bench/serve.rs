@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
@@ -19,6 +19,9 @@ use crate::context::Context;
 use crate::engine::with_engine;
 use crate::error::CliError;
 use crate::table::{Align, render};
+
+/// What takes less is more noise than measurement.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,7 +39,7 @@ pub struct BenchServeArgs {
     /// Clients at a time, one measurement each
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,2,4,8,16", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: Vec<u16>,
-    /// Requests of each client
+    /// Requests of each client, at least: they go on until a second has passed
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     requests: u32,
     /// Tokens of each prompt
@@ -112,14 +115,14 @@ fn measure(
 ) -> Result<Vec<Level>, CliError> {
     let clients = Clients::new(address, args.prompt_tokens, args.max_tokens, vocab_size);
     // Whatever is made at its first use is made now.
-    level(&clients, 1, 1)?;
+    level(&clients, args.concurrency.iter().copied().max().unwrap_or(1), 1, Duration::ZERO)?;
     let mut levels: Vec<Level> = Vec::new();
     for count in &args.concurrency {
         if context.interrupt.requested() {
             return Err(CliError::Interrupted { hint: None });
         }
         context.output.note(&format!("measuring {count} clients"));
-        let mut level = level(&clients, *count, args.requests)?;
+        let mut level = level(&clients, *count, args.requests, SHORTEST)?;
         let first = levels.first().map_or(level.tokens_per_second, |level| level.tokens_per_second);
         level.speedup = level.tokens_per_second / first;
         levels.push(level);
@@ -127,10 +130,10 @@ fn measure(
     Ok(levels)
 }
 
-/// So many clients, each asking `requests` things, one after the other.
-fn level(clients: &Clients, count: u16, requests: u32) -> Result<Level, CliError> {
+/// So many clients, each asking `requests` things, one after the other, and more until `least` has passed.
+fn level(clients: &Clients, count: u16, requests: u32, least: Duration) -> Result<Level, CliError> {
     let started = Instant::now();
-    let seen = clients.ask(count, requests).map_err(|error| CliError::Usage {
+    let seen = clients.ask(count, requests, least).map_err(|error| CliError::Usage {
         message: format!("the server refused a request: {error}"),
         hint: "fewer clients, or a larger `--max-waiting`; a prompt and its answer must fit the context"
             .to_owned(),

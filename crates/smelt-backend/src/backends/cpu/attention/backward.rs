@@ -128,17 +128,14 @@ fn head_backward(
         if !capped.is_empty() {
             capped[..p.len()].copy_from_slice(p);
         }
-        for (row, p) in p.chunks_exact_mut(width).enumerate() {
-            scores.softmax(p, [b, h, first + row], &looked_at);
-        }
+        let place = |row| [b, h, first + row];
+        scores.softmax(p, place, &looked_at);
         let mixed_by = if dropped.is_empty() {
             &*p
         } else {
             let dropped = &mut dropped[..p.len()];
             dropped.copy_from_slice(p);
-            for (row, p) in dropped.chunks_exact_mut(width).enumerate() {
-                scores.drop(p, [b, h, first + row], &looked_at);
-            }
+            scores.drop(dropped, place, &looked_at);
             dropped
         };
         let p_view = View::dense(mixed_by, count, width).transposed();
@@ -147,9 +144,9 @@ fn head_backward(
         let grad_scores = &mut grad_buffer[..count * width];
         let of_keys = [0..head_dim, looked_at.clone()];
         packed.values.product((grad_scores, width), Destination::Replace, 1.0, grad, of_keys);
+        scores.drop(grad_scores, place, &looked_at);
         let rows = grad_scores.chunks_exact_mut(width).zip(p.chunks_exact(width));
         for (row, (grad_scores, p)) in rows.enumerate() {
-            scores.drop(grad_scores, [b, h, first + row], &looked_at);
             softmax_row_backward(grad_scores, p, grad.row(row), output.row(row));
         }
         if let Some(cap) = scores.options.softcap {

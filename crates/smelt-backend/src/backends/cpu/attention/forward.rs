@@ -241,10 +241,8 @@ fn mix(
         }
         let p = &mut buffer[..needed];
         scores.raw(p, q, k, looked_at, threads);
-        for (row, p) in p.chunks_exact_mut(width).enumerate() {
-            scores.softmax(p, place(row), looked_at);
-            scores.drop(p, place(row), looked_at);
-        }
+        scores.softmax(p, &place, looked_at);
+        scores.drop(p, place, looked_at);
         let p = View::dense(p, q.rows, width);
         match v {
             Held::AsTheyLie(v) => {

@@ -15,10 +15,11 @@ use burn_flex::{Flex, FlexTensor};
 
 use super::heads::{Heads, readable};
 use super::matrix::{BLOCK_K, Columns, Destination, Threads, View, product};
-use super::simd::{replace_and_sum, tanh, vectorized};
+use super::simd::{tanh, vectorized};
 use super::{contiguous, values};
+use crate::exp;
 use crate::kernels::{AttentionOptions, KEY_BLOCK};
-use crate::{exp, largest};
+use crate::vectorized::{LANES, reduce};
 
 use dropout::Dropout;
 
@@ -111,50 +112,100 @@ impl<'a> Scores<'a> {
         }
     }
 
-    /// Turns the scores of query `row` of head `h` for the keys `looked_at` into probabilities.
-    fn softmax(&self, scores: &mut [f32], [b, h, row]: [usize; 3], looked_at: &Range<usize>) {
-        if let Some(mask) = &self.mask {
-            match mask.row([b, h, row]) {
-                [all] => scores.iter_mut().for_each(|score| *score += all),
-                mask => {
-                    let mask = &mask[looked_at.clone()];
-                    scores.iter_mut().zip(mask).for_each(|(score, mask)| *score += mask);
+    /// Turns scores of queries for the keys `looked_at` into probabilities; `place` says where a row of `scores` is in
+    /// batch, heads and sequence.
+    fn softmax(&self, scores: &mut [f32], place: impl Fn(usize) -> [usize; 3], looked_at: &Range<usize>) {
+        let width = looked_at.len();
+        let seen = |row: usize| {
+            let [.., row] = place(row);
+            let Range { start, end } = self.seen(row);
+            start - looked_at.start..end - looked_at.start
+        };
+        for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
+            if let Some(mask) = &self.mask {
+                match mask.row(place(row)) {
+                    [all] => scores.iter_mut().for_each(|score| *score += all),
+                    mask => {
+                        let mask = &mask[looked_at.clone()];
+                        scores.iter_mut().zip(mask).for_each(|(score, mask)| *score += mask);
+                    }
                 }
             }
+            let Range { start, end } = seen(row);
+            scores[..start].fill(0.0);
+            scores[end..].fill(0.0);
         }
-        let Range { start, end } = self.seen(row);
-        let (start, end) = (start - looked_at.start, end - looked_at.start);
-        scores[..start].fill(0.0);
-        scores[end..].fill(0.0);
-        softmax_row(&mut scores[start..end]);
+        softmax_rows(scores, width, seen);
     }
 
-    /// Drops numbers of query `row` of head `h` for the keys `looked_at`, the same ones every time.
-    fn drop(&self, numbers: &mut [f32], place: [usize; 3], looked_at: &Range<usize>) {
+    /// Drops some of `numbers`, of which each row is one of scores, the same ones every time.
+    fn drop(&self, numbers: &mut [f32], place: impl Fn(usize) -> [usize; 3], looked_at: &Range<usize>) {
         if let Some(dropout) = self.dropout {
-            dropout.drop(numbers, place, looked_at.start);
+            for (row, numbers) in numbers.chunks_exact_mut(looked_at.len()).enumerate() {
+                dropout.drop(numbers, place(row), looked_at.start);
+            }
         }
     }
 }
 
 vectorized! {
-    fn softmax_row(row: &mut [f32]) {
-        const LANES: usize = 16;
-        // What does not fill a register is computed in one all the same: number by number, it would take longer than
-        // the rest of a short row.
-        let (whole, rest) = row.split_at_mut(row.len() / LANES * LANES);
-        let mut last = [f32::NEG_INFINITY; LANES];
-        last[..rest.len()].copy_from_slice(rest);
-        let (of_whole, of_last) = (largest(whole), largest(&last));
-        let largest = if of_whole > of_last { of_whole } else { of_last };
-        let weight = |score: f32| exp(score - largest);
-        let inverse = 1.0 / (replace_and_sum(whole, weight) + replace_and_sum(&mut last, weight));
-        for weights in [whole, &mut last] {
-            for weight in weights {
-                *weight *= inverse;
+    /// Turns rows of scores, each `width` wide, into probabilities, as far as `seen` says.
+    fn softmax_rows<S: Fn(usize) -> Range<usize>>(scores: &mut [f32], width: usize, seen: S) {
+        for row in 0..scores.len() / width {
+            let Range { start, end } = seen(row);
+            softmax_row(&mut scores[row * width + start..], end - start);
+        }
+    }
+}
+
+/// Turns the first `count` scores into probabilities; there may be more behind them.
+#[inline(always)]
+fn softmax_row(scores: &mut [f32], count: usize) {
+    let (whole, rest) = scores.split_at_mut(count / LANES * LANES);
+    let (whole, left) = (whole.as_chunks_mut::<LANES>().0, count % LANES);
+    // What does not fill a register is computed in one all the same: number by number, it would take longer than the
+    // rest of a short row.
+    let mut last = [f32::NEG_INFINITY; LANES];
+    match rest.first_chunk::<LANES>() {
+        Some(rest) => {
+            for (lane, (to, score)) in last.iter_mut().zip(rest).enumerate() {
+                *to = if lane < left { *score } else { f32::NEG_INFINITY };
             }
         }
-        rest.copy_from_slice(&last[..rest.len()]);
+        None => last[..left].copy_from_slice(&rest[..left]),
+    }
+    let mut lanes = last;
+    for chunk in &*whole {
+        for (lane, score) in lanes.iter_mut().zip(chunk) {
+            *lane = if *score > *lane { *score } else { *lane };
+        }
+    }
+    let largest = reduce(lanes, |a, b| if b > a { b } else { a });
+    let mut sums = [0f32; LANES];
+    for chunk in whole.iter_mut() {
+        for (sum, score) in sums.iter_mut().zip(chunk) {
+            *score = exp(*score - largest);
+            *sum += *score;
+        }
+    }
+    for (sum, score) in sums.iter_mut().zip(&mut last) {
+        *score = exp(*score - largest);
+        *sum += *score;
+    }
+    let inverse = 1.0 / reduce(sums, |a, b| a + b);
+    for weight in whole.as_flattened_mut() {
+        *weight *= inverse;
+    }
+    for weight in &mut last {
+        *weight *= inverse;
+    }
+    match rest.first_chunk_mut::<LANES>() {
+        Some(rest) => {
+            for (lane, (to, weight)) in rest.iter_mut().zip(last).enumerate() {
+                *to = if lane < left { weight } else { *to };
+            }
+        }
+        None => rest[..left].copy_from_slice(&last[..left]),
     }
 }
 

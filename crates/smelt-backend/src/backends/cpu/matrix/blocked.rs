@@ -237,7 +237,7 @@ impl<T: Stored> Part<T> {
     /// Panels of rows lie behind each other, for one block of `k` after the other.
     unsafe fn pack(self, a: Matrix<f32>, threads: Threads) {
         /// Panels that one thread packs at a time.
-        const PANELS: usize = 8;
+        const PANELS: usize = 2;
         let rows = PANELS * self.tile_rows;
         let shared = Shared((self, a));
         for_each(self.m.div_ceil(rows), threads, |index| {
@@ -259,9 +259,13 @@ impl<T: Stored> Part<T> {
 
     unsafe fn multiply(self, threads: Threads) {
         let wanted = if threads > Threads::One { PIECES * team::threads() } else { 1 };
-        let columns = self.n.div_ceil(wanted).next_multiple_of(CACHED_COLUMNS);
+        let most_down = self.m.div_ceil(CACHED_ROWS / 2).max(1);
+        // Where there are too few rows to divide, columns are, even if a thread then has few of them.
+        let is_narrow = most_down == 1 && self.n < wanted * CACHED_COLUMNS;
+        let width = if is_narrow { 2 * leaves::tile_shape().0 } else { CACHED_COLUMNS };
+        let columns = self.n.div_ceil(wanted).next_multiple_of(width);
         let across = self.n.div_ceil(columns);
-        let down = wanted.div_ceil(across).min(self.m.div_ceil(CACHED_ROWS / 2)).max(1);
+        let down = wanted.div_ceil(across).min(most_down);
         let rows = self.m.div_ceil(down).next_multiple_of(self.tile_rows);
         let down = self.m.div_ceil(rows);
         let shared = Shared(self);

@@ -17,7 +17,7 @@ pub(super) struct Lines<T> {
     pub step: usize,
 }
 
-/// Writes `lines` as `[k][width]`, with zeros from `lines.count` up to `width`.
+/// Writes `lines` as `[k][width]`, with zeros, or others' numbers, from `lines.count` up to `width`.
 ///
 /// Meanwhile fetches as much from `ahead` on, which may be anywhere, if the lines are contiguous.
 ///

@@ -297,7 +297,7 @@ fn anew<T>(value: *const T) -> *const T {
 /// Contiguous rows, up to `LANES` of them, that are read as columns, four registers at a time.
 pub(super) struct ByColumns<T> {
     rows: Rows<T>,
-    /// Where every fourth row goes on.
+    /// Where every fourth row goes on; for fours of which there are none, where the last does.
     fourths: [*const T; 4],
 }
 
@@ -309,12 +309,13 @@ impl<T: Stored> ByColumns<T> {
     pub fn of(rows: Rows<T>) -> Self {
         let mut fourths = [rows.from; 4];
         for (fourth, row) in fourths.iter_mut().enumerate() {
-            *row = row.wrapping_add(4 * fourth * rows.stride);
+            *row = row.wrapping_add(rows.count.saturating_sub(4).min(4 * fourth) * rows.stride);
         }
         Self { rows, fourths }
     }
 
-    /// The columns from number `at` on, which comes behind those of the call before; zeros where there are no rows.
+    /// The columns from number `at` on, which comes behind those of the call before; zeros, or others' numbers, where
+    /// there are no rows.
     ///
     /// # Safety
     /// As [`Vector`] says; rows hold so many numbers.
@@ -323,7 +324,7 @@ impl<T: Stored> ByColumns<T> {
         let Rows { stride, count, .. } = self.rows;
         // SAFETY: the caller's promise.
         unsafe {
-            if count >= LANES {
+            if count >= LANES || (count > 0 && count.is_multiple_of(4)) {
                 let columns = V::four_columns(self.fourths, stride);
                 for row in &mut self.fourths {
                     *row = anew(row.wrapping_add(Self::NUMBERS));

@@ -162,9 +162,10 @@ fn measured(
     }
     settings.extend(flags.iter().map(|flag| (*flag).to_owned()));
     let output = if way == WAYS[0].0 { base.to_owned() } else { format!("{FOLDER}/run") };
-    let estimate = record(workspace.command(workspace.smelt()?).arg("estimate").args(&settings))?;
+    let smelt = workspace.smelt()?;
+    let estimate = record(workspace.command(&smelt).arg("estimate").args(&settings))?;
     let steps = ["--max-steps", "3", "--warmup-steps", "1", "--set", "train.eval_batches=1", "--overwrite"];
-    let mut train = workspace.command(workspace.smelt()?);
+    let mut train = workspace.command(&smelt);
     train.arg("train").args(&settings).args(steps).args(["--data", data, "--output", &output]);
     let done = record(&mut train)?;
     let number = |value: &Value, name: &str| value.as_f64().ok_or(format!("`{name}` is no number"));

@@ -95,9 +95,6 @@ fn work_of(share: usize) -> usize {
 
 /// `going` as up to `most` groups that take about as long.
 fn divided<B: Kernels>(going: Vec<Going<'_, B>>, most: usize) -> Vec<Vec<Going<'_, B>>> {
-    if most <= 1 {
-        return vec![going];
-    }
     let work: Vec<usize> = going.iter().map(|(_, share)| work_of(*share)).collect();
     let (count, group_of) = groups(&work, most);
     let mut groups: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();

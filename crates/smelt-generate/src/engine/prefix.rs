@@ -104,9 +104,8 @@ impl<B: Kernels> PrefixTree<B> {
     /// Forgets prefixes until they take at most `limit_bytes`.
     pub fn shrink(&mut self, limit_bytes: u64) {
         while self.bytes > limit_bytes {
-            let oldest = self.leaves.first().and_then(|(_, number)| self.nodes.remove(number));
+            let oldest = self.leaves.pop_first().and_then(|(_, number)| self.nodes.remove(&number));
             let Some(oldest) = oldest else { return };
-            self.leaves.pop_first();
             self.bytes -= oldest.span.bytes();
             self.children(oldest.parent).remove(&oldest.tokens[0]);
             if let Some(parent) = oldest.parent

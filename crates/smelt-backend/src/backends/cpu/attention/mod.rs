@@ -116,13 +116,8 @@ impl<'a> Scores<'a> {
     /// batch, heads and sequence.
     fn softmax(&self, scores: &mut [f32], place: impl Fn(usize) -> [usize; 3], looked_at: &Range<usize>) {
         let width = looked_at.len();
-        let seen = |row: usize| {
-            let [.., row] = place(row);
-            let Range { start, end } = self.seen(row);
-            start - looked_at.start..end - looked_at.start
-        };
-        for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
-            if let Some(mask) = &self.mask {
+        if let Some(mask) = &self.mask {
+            for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
                 match mask.row(place(row)) {
                     [all] => scores.iter_mut().for_each(|score| *score += all),
                     mask => {
@@ -131,11 +126,12 @@ impl<'a> Scores<'a> {
                     }
                 }
             }
-            let Range { start, end } = seen(row);
-            scores[..start].fill(0.0);
-            scores[end..].fill(0.0);
         }
-        softmax_rows(scores, width, seen);
+        softmax_rows(scores, width, |row| {
+            let [.., row] = place(row);
+            let Range { start, end } = self.seen(row);
+            start - looked_at.start..end - looked_at.start
+        });
     }
 
     /// Drops some of `numbers`, of which each row is one of scores, the same ones every time.
@@ -149,11 +145,13 @@ impl<'a> Scores<'a> {
 }
 
 vectorized! {
-    /// Turns rows of scores, each `width` wide, into probabilities, as far as `seen` says.
+    /// Turns rows of scores, each `width` wide, into probabilities: of what `seen` says, and 0 for the rest.
     fn softmax_rows<S: Fn(usize) -> Range<usize>>(scores: &mut [f32], width: usize, seen: S) {
         for row in 0..scores.len() / width {
-            let Range { start, end } = seen(row);
-            softmax_row(&mut scores[row * width + start..], end - start);
+            let (scores, Range { start, end }) = (&mut scores[row * width..], seen(row));
+            scores[..start].fill(0.0);
+            scores[end..width].fill(0.0);
+            softmax_row(&mut scores[start..], end - start);
         }
     }
 }

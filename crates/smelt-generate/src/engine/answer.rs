@@ -98,7 +98,7 @@ impl Answer {
         Some((answer, prompt))
     }
 
-    /// Tells the client what happened since the last time. The answers of a step are told one after the other, when all
+    /// Tells the client what happened since the last time. The answers of a pass are told one after the other, when all
     /// are known: who listens is woken once, and not in the middle of it.
     pub fn tell(&mut self) {
         self.untold.drain(..).for_each(&mut self.on_event);

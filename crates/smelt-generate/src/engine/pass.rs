@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::ops::{ControlFlow, Range};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use burn::tensor::Tensor;
@@ -11,8 +12,8 @@ use smelt_model::Decoder;
 
 use super::draft::{self, DraftSource, Speculation};
 use super::prefix::PrefixTree;
-use super::running::{Running, plan};
-use super::scheduler::{Engine, Resident};
+use super::running::{Running, plan, prompt_tokens};
+use super::scheduler::Engine;
 use super::{LoadError, LoadedModel};
 
 /// New tokens of a request from which on its keys and values are offered to the prefixes while it runs.
@@ -24,8 +25,8 @@ const LOGITS_AT_ONCE: usize = 64;
 
 /// What a request takes in a pass besides its tokens, in tokens of a prompt: its cache, its attention, and a draw.
 const OWN_WORK: usize = 3;
-/// Tokens of a prompt that are worth a pass.
-const WORTH_A_PASS: usize = 32;
+/// Most passes of a round: before a layer with a window forgets what of a prompt is still to be offered to the prefixes.
+const MOST_PASSES: u64 = 32;
 
 /// A request's part of a pass.
 struct Part<'r, B: Kernels> {
@@ -39,92 +40,149 @@ where
     B: Kernels,
     L: FnMut(usize, &B::Device) -> Result<LoadedModel<B>, LoadError>,
 {
-    /// One step of all running requests of `model`.
-    pub(super) fn pass(&mut self, model: usize) {
+    /// A round of all running requests of `model`: a pass, or several of groups that go on side by side.
+    pub(super) fn round(&mut self, model: usize) {
         let shared = self.shared().clone();
         let Some(resident) = &mut self.residents[model] else { return };
-        let started = Instant::now();
         let is_of_model = |request: &&mut Running<B>| request.model == model;
-        let mut requests: Vec<&mut Running<B>> = self.running.iter_mut().filter(is_of_model).collect();
-        if let Some(speculation) = shared.options.speculation {
-            guess(speculation, resident, &mut requests, &self.device);
-        }
-        let unseen: Vec<usize> = requests.iter().map(|request| request.sequence.unseen()).collect();
-        let reading: Vec<bool> = requests.iter().map(|request| request.answer.is_reading()).collect();
-        let mut shares = plan(&unseen, &reading, shared.options.prefill_tokens);
-        let (decoder, device) = (&resident.loaded.decoder, &self.device);
-        let sequences = shares.iter().filter(|share| **share > 0).count();
-        let most = B::passes_at_once(device, resident.weight_bytes, sequences);
-        even_out(&mut shares, &reading, most);
-        let going = requests.into_iter().zip(shares).filter(|(_, share)| *share > 0).collect();
-        let groups = divided(going, most);
-        let done = B::side_by_side(device, groups, |group| group_pass(decoder, group, device));
+        let requests: Vec<&mut Running<B>> = self.running.iter_mut().filter(is_of_model).collect();
+        let most = B::passes_at_once(&self.device, resident.weight_bytes, requests.len());
+        let decodes = requests.iter().any(|request| !request.answer.is_reading());
+        let groups = grouped(requests, most);
+        let reads = |group: &&Group<'_, B>| group.iter().any(|request| request.answer.is_reading());
+        let reading = groups.iter().filter(reads).count().max(1);
+        let round = Round {
+            loaded: &resident.loaded,
+            device: &self.device,
+            speculation: shared.options.speculation,
+            prompt_tokens: prompt_tokens(shared.options.prefill_tokens, decodes).div_ceil(reading),
+            started: Instant::now(),
+            groups: groups.len(),
+            begun: AtomicUsize::new(0),
+            waited_for: AtomicUsize::new(groups.len()),
+        };
+        let done = B::side_by_side(&self.device, groups, |group| round.run(group));
         let done = done.into_iter().fold(Done::default(), Done::and);
-        self.running.iter_mut().filter(is_of_model).for_each(|request| request.answer.tell());
         self.running.iter_mut().filter(is_of_model).for_each(|request| keep(&mut resident.prefixes, request));
         let mut statistics = shared.lock_statistics();
-        statistics.passes += 1;
+        statistics.passes += done.passes;
         statistics.prompt_tokens += done.read as u64;
         statistics.generated_tokens += done.drawn.generated as u64;
         statistics.drafted_tokens += done.drawn.drafted as u64;
         statistics.accepted_tokens += done.drawn.accepted as u64;
         statistics.finished += (done.drawn.ended + done.ended_reading) as u64;
         statistics.forward_seconds += done.forward_seconds;
-        statistics.host_seconds += started.elapsed().as_secs_f64() - done.forward_seconds;
+        statistics.host_seconds += round.started.elapsed().as_secs_f64() - done.forward_seconds;
     }
 }
 
 /// A request and its share of new tokens.
 type Going<'r, B> = (&'r mut Running<B>, usize);
 
-/// Leaves for later passes what of a prompt would take longer than everything else in a pass of up to `most` groups.
-fn even_out(shares: &mut [usize], reading: &[bool], most: usize) {
-    let total: usize = shares.iter().map(|share| work_of(*share)).sum();
-    for (share, _) in shares.iter_mut().zip(reading).filter(|(_, reading)| **reading) {
-        let others = total - work_of(*share);
-        if most > 1 && others > 0 {
-            *share = (*share).min((others / (most - 1)).saturating_sub(OWN_WORK).max(WORTH_A_PASS));
-        }
+/// Requests that share passes.
+type Group<'r, B> = Vec<&'r mut Running<B>>;
+
+/// `requests` as at most `most` groups. Prompts are read apart from where tokens are drawn, which then takes no longer
+/// than otherwise.
+fn grouped<B: Kernels>(requests: Group<'_, B>, most: usize) -> Vec<Group<'_, B>> {
+    if most == 1 {
+        return vec![requests];
     }
-}
-
-/// What a request with so many new tokens takes, in tokens of a prompt.
-fn work_of(share: usize) -> usize {
-    if share > 0 { share + OWN_WORK } else { 0 }
-}
-
-/// `going` as up to `most` groups that take about as long.
-fn divided<B: Kernels>(going: Vec<Going<'_, B>>, most: usize) -> Vec<Vec<Going<'_, B>>> {
-    let work: Vec<usize> = going.iter().map(|(_, share)| work_of(*share)).collect();
-    let (count, group_of) = groups(&work, most);
-    let mut groups: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
-    going.into_iter().zip(group_of).for_each(|(going, group)| groups[group].push(going));
+    let (reading, decoding): (Group<'_, B>, Group<'_, B>) =
+        requests.into_iter().partition(|request| request.answer.is_reading());
+    let for_reading = reading.len().min(most - usize::from(!decoding.is_empty()));
+    let mut groups = dealt(decoding, most - for_reading);
+    groups.extend(dealt(reading, for_reading));
     groups
 }
 
-/// Divides items into groups with about as much work each: their number, as many as can be but `most` at most, and the
-/// group of each item.
-fn groups(work: &[usize], most: usize) -> (usize, Vec<usize>) {
-    let total: usize = work.iter().sum();
-    let mut largest_first: Vec<usize> = (0..work.len()).collect();
-    largest_first.sort_by_key(|item| Reverse(work[*item]));
-    let in_groups = |count: usize| {
-        let (mut sums, mut group_of) = (vec![0; count], vec![0; work.len()]);
-        for item in &largest_first {
-            let least = (0..count).min_by_key(|group| sums[*group]).unwrap_or(0);
-            sums[least] += work[*item];
-            group_of[*item] = least;
-        }
-        // Otherwise others wait for the largest group for longer than they would take to share its work.
-        let is_even = sums.iter().all(|sum| 2 * count * sum <= 3 * total);
-        is_even.then_some((count, group_of))
-    };
-    (2..=most.min(work.len())).rev().find_map(in_groups).unwrap_or_else(|| (1, vec![0; work.len()]))
+/// `requests` as up to `count` groups with about as much work each.
+fn dealt<B: Kernels>(requests: Group<'_, B>, count: usize) -> Vec<Group<'_, B>> {
+    let work: Vec<usize> = requests.iter().map(|request| request.sequence.unseen() + OWN_WORK).collect();
+    let mut groups: Vec<_> = (0..count.min(requests.len())).map(|_| Vec::new()).collect();
+    let group_of = dealt_by(&work, groups.len());
+    requests.into_iter().zip(group_of).for_each(|(request, group)| groups[group].push(request));
+    groups
 }
 
-/// What came of one pass.
+/// The group of each item, so that all `count` groups have about as much work.
+fn dealt_by(work: &[usize], count: usize) -> Vec<usize> {
+    let mut largest_first: Vec<usize> = (0..work.len()).collect();
+    largest_first.sort_by_key(|item| Reverse(work[*item]));
+    let (mut sums, mut group_of) = (vec![0; count], vec![0; work.len()]);
+    for item in largest_first {
+        let least = (0..count).min_by_key(|group| sums[*group]).unwrap_or(0);
+        sums[least] += work[item];
+        group_of[item] = least;
+    }
+    group_of
+}
+
+/// What groups of requests have in common that go on side by side. Each runs passes until all have run one, so that none
+/// waits for one that reads a prompt, or whose core does something else for a while.
+struct Round<'e, B: Kernels> {
+    loaded: &'e LoadedModel<B>,
+    device: &'e B::Device,
+    speculation: Option<Speculation>,
+    /// Most tokens of prompts in a pass of a group.
+    prompt_tokens: usize,
+    started: Instant,
+    groups: usize,
+    /// Groups that have begun: where a thread is late, one that is done runs another's group instead of more passes.
+    begun: AtomicUsize,
+    /// Groups that have not run a pass yet.
+    waited_for: AtomicUsize,
+}
+
+impl<B: Kernels> Round<'_, B> {
+    /// All groups run, and some have not run a pass yet.
+    fn others_run(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) == self.groups && self.waited_for.load(Ordering::Relaxed) > 0
+    }
+
+    /// Passes of one group until the round is over.
+    fn run(&self, mut group: Group<'_, B>) -> Done {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        let mut done = self.pass(&mut group);
+        self.waited_for.fetch_sub(1, Ordering::Relaxed);
+        while self.others_run() && done.passes < MOST_PASSES {
+            group.retain(|request| !request.ended);
+            if group.is_empty() {
+                break;
+            }
+            done = done.then(self.pass(&mut group));
+        }
+        done
+    }
+
+    /// A pass of some requests, what is drawn behind it, and what their clients are told.
+    fn pass(&self, group: &mut [&mut Running<B>]) -> Done {
+        let started = Instant::now();
+        let decoder = &self.loaded.decoder;
+        if let Some(speculation) = self.speculation {
+            guess(speculation, self.loaded, group, self.device);
+        }
+        let unseen: Vec<usize> = group.iter().map(|request| request.sequence.unseen()).collect();
+        let reading: Vec<bool> = group.iter().map(|request| request.answer.is_reading()).collect();
+        let shares = plan(&unseen, &reading, self.prompt_tokens);
+        let going = group.iter_mut().map(|request| &mut **request).zip(shares);
+        let going = going.filter(|(_, share)| *share > 0).collect();
+        let (hidden, mut parts) = forward(decoder, going, self.device);
+        let read = parts.iter_mut().map(|part| part.read_prompt(decoder, &hidden)).sum();
+        let ended_reading = parts.iter().filter(|part| part.request.ended).count();
+        parts.retain(|part| !part.request.ended && part.request.sequence.unseen() == 0);
+        let logits = wanted_logits(decoder, &hidden, &parts);
+        let forward_seconds = started.elapsed().as_secs_f64();
+        let drawn = draw(parts, &logits, decoder.config().vocab_size);
+        group.iter_mut().for_each(|request| request.answer.tell());
+        Done { passes: 1, read, ended_reading, drawn, forward_seconds }
+    }
+}
+
+/// What came of passes.
 #[derive(Debug, Clone, Copy, Default)]
 struct Done {
+    passes: u64,
     /// Tokens of prompts.
     read: usize,
     /// Requests that ended with their prompt.
@@ -134,41 +192,33 @@ struct Done {
 }
 
 impl Done {
-    /// Both, which ran at the same time.
-    fn and(self, other: Self) -> Self {
+    /// Both, one after the other.
+    fn then(self, other: Self) -> Self {
         Self {
+            passes: self.passes + other.passes,
             read: self.read + other.read,
             ended_reading: self.ended_reading + other.ended_reading,
             drawn: self.drawn.and(other.drawn),
-            forward_seconds: self.forward_seconds.max(other.forward_seconds),
+            forward_seconds: self.forward_seconds + other.forward_seconds,
         }
     }
-}
 
-/// A pass of some requests, and what is drawn behind it.
-fn group_pass<B: Kernels>(decoder: &Decoder<B>, group: Vec<Going<'_, B>>, device: &B::Device) -> Done {
-    let started = Instant::now();
-    let (hidden, mut parts) = forward(decoder, group, device);
-    let read = parts.iter_mut().map(|part| part.read_prompt(decoder, &hidden)).sum();
-    let ended_reading = parts.iter().filter(|part| part.request.ended).count();
-    parts.retain(|part| !part.request.ended && part.request.sequence.unseen() == 0);
-    let logits = wanted_logits(decoder, &hidden, &parts);
-    let forward_seconds = started.elapsed().as_secs_f64();
-    let drawn = draw(parts, &logits, decoder.config().vocab_size);
-    Done { read, ended_reading, drawn, forward_seconds }
+    /// Both, which ran at the same time.
+    fn and(self, other: Self) -> Self {
+        Self { forward_seconds: self.forward_seconds.max(other.forward_seconds), ..self.then(other) }
+    }
 }
 
 /// Appends guesses to the requests that decode.
 fn guess<B: Kernels>(
     speculation: Speculation,
-    resident: &Resident<B>,
+    loaded: &LoadedModel<B>,
     requests: &mut [&mut Running<B>],
     device: &B::Device,
 ) {
     let decodes = |request: &Running<B>| !request.answer.is_reading() && request.sequence.unseen() == 1;
     let mut decoding: Vec<&mut Running<B>> =
         requests.iter_mut().map(|request| &mut **request).filter(|request| decodes(request)).collect();
-    let loaded = &resident.loaded;
     match speculation.source {
         DraftSource::PromptLookup => {
             for request in decoding {
@@ -325,28 +375,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_take_about_as_long() {
-        assert_eq!(groups(&[4; 8], 2), (2, vec![0, 1, 0, 1, 0, 1, 0, 1]));
-        assert_eq!(groups(&[4, 4, 35, 4, 4], 2), (2, vec![1, 1, 0, 1, 1]));
-        // Three of three would wait for the largest; two of two need not.
-        assert_eq!(groups(&[9, 4, 4], 3), (2, vec![0, 1, 1]));
-        // One is all there is, or far more than the rest.
-        assert_eq!(groups(&[70], 4), (1, vec![0]));
-        assert_eq!(groups(&[70, 4], 2), (1, vec![0, 0]));
-    }
-
-    #[test]
-    fn a_prompt_takes_as_much_of_a_pass_as_all_others() {
-        let evened = |shares: &[usize], most: usize| {
-            let mut evened = shares.to_vec();
-            let reading: Vec<bool> = shares.iter().map(|share| *share > 1).collect();
-            even_out(&mut evened, &reading, most);
-            evened
-        };
-        assert_eq!(evened(&[1, 500, 1], 1), [1, 500, 1]);
-        assert_eq!(evened(&[1, 500, 1], 2), [1, WORTH_A_PASS, 1]);
-        assert_eq!(evened(&[1, 500, 100, 0], 2), [1, 104, 100, 0]);
-        assert_eq!(evened(&[500, 400], 2), [400, 400]);
-        assert_eq!(evened(&[500], 2), [500]);
+    fn groups_have_about_as_much_work() {
+        assert_eq!(dealt_by(&[4; 8], 2), [0, 1, 0, 1, 0, 1, 0, 1]);
+        assert_eq!(dealt_by(&[4, 4, 35, 4, 4], 2), [1, 1, 0, 1, 1]);
+        assert_eq!(dealt_by(&[9, 4, 4], 3), [0, 1, 2]);
+        assert_eq!(dealt_by(&[70], 1), [0]);
     }
 }

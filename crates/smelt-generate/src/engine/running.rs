@@ -48,13 +48,16 @@ impl<B: Kernels> Running<B> {
     }
 }
 
-/// New tokens of each of a model's running requests in the next pass, given those that each has.
+/// Tokens of prompts in a pass, `prefill_tokens` at most: a fourth of them where anyone decodes, so that nobody waits long
+/// for a token, or to be taken in.
+pub(super) fn prompt_tokens(prefill_tokens: usize, decodes: bool) -> usize {
+    if decodes { prefill_tokens.div_ceil(4) } else { prefill_tokens }.max(1)
+}
+
+/// New tokens of each of some requests in the next pass, given those that each has.
 ///
-/// Requests that decode take part with all they have. What they leave of `prefill_tokens` goes to prompts, first come
-/// first served; a fourth of it where anyone decodes, so that nobody waits long for a token.
-pub(super) fn plan(unseen: &[usize], reading: &[bool], prefill_tokens: usize) -> Vec<usize> {
-    let decodes = reading.iter().any(|reading| !reading);
-    let mut left = if decodes { prefill_tokens.div_ceil(4) } else { prefill_tokens }.max(1);
+/// Requests that decode take part with all they have; `left` tokens go to prompts, first come first served.
+pub(super) fn plan(unseen: &[usize], reading: &[bool], mut left: usize) -> Vec<usize> {
     let share = |(unseen, reading): (&usize, &bool)| {
         if !reading {
             return *unseen;
@@ -76,7 +79,7 @@ mod tests {
     fn prompts_share_what_decoding_leaves() {
         assert_eq!(plan(&[1000], &[true], 512), [512]);
         assert_eq!(plan(&[300, 300, 5], &[true; 3], 512), [300, 212, 0]);
-        assert_eq!(plan(&[1, 300, 3, 20], &[false, true, false, true], 128), [1, 32, 3, 0]);
+        assert_eq!(plan(&[1, 300, 3, 20], &[false, true, false, true], 32), [1, 32, 3, 0]);
     }
 
     proptest! {

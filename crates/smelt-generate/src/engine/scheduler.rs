@@ -68,7 +68,7 @@ where
             let turn = self.turn();
             if let Some(model) = turn {
                 self.steps += 1;
-                self.pass(model);
+                self.round(model);
             }
             self.running.retain(|request| !request.ended);
             self.shrink_prefixes(0);

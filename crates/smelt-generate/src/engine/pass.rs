@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -11,6 +11,7 @@ use smelt_backend::{Kernels, scoped, to_host};
 use smelt_model::Decoder;
 
 use super::draft::{self, DraftSource, Speculation};
+use super::handle::Shared;
 use super::prefix::PrefixTree;
 use super::running::{Running, plan, prompt_tokens};
 use super::scheduler::Engine;
@@ -25,6 +26,9 @@ const LOGITS_AT_ONCE: usize = 64;
 
 /// What a request takes in a pass besides its tokens, in tokens of a prompt: its cache, its attention, and a draw.
 const OWN_WORK: usize = 3;
+/// How long groups go on without meeting, if nobody waits to be taken in: some passes of a small model, so that little is
+/// lost where one is done before another.
+const ROUND: Duration = Duration::from_millis(1);
 /// Most passes of a round: before a layer with a window forgets what of a prompt is still to be offered to the prefixes.
 const MOST_PASSES: u64 = 32;
 
@@ -52,9 +56,9 @@ where
         let reads = |group: &&Group<'_, B>| group.iter().any(|request| request.answer.is_reading());
         let reading = groups.iter().filter(reads).count().max(1);
         let round = Round {
+            shared: &shared,
             loaded: &resident.loaded,
             device: &self.device,
-            speculation: shared.options.speculation,
             prompt_tokens: prompt_tokens(shared.options.prefill_tokens, decodes).div_ceil(reading),
             started: Instant::now(),
             groups: groups.len(),
@@ -118,12 +122,12 @@ fn dealt_by(work: &[usize], count: usize) -> Vec<usize> {
     group_of
 }
 
-/// What groups of requests have in common that go on side by side. Each runs passes until all have run one, so that none
-/// waits for one that reads a prompt, or whose core does something else for a while.
+/// What groups of requests have in common that go on side by side. Each runs passes for [`ROUND`], and until all have run
+/// one, so that none waits for one that reads a prompt, or whose core does something else for a while.
 struct Round<'e, B: Kernels> {
+    shared: &'e Shared,
     loaded: &'e LoadedModel<B>,
     device: &'e B::Device,
-    speculation: Option<Speculation>,
     /// Most tokens of prompts in a pass of a group.
     prompt_tokens: usize,
     started: Instant,
@@ -135,9 +139,10 @@ struct Round<'e, B: Kernels> {
 }
 
 impl<B: Kernels> Round<'_, B> {
-    /// All groups run, and some have not run a pass yet.
-    fn others_run(&self) -> bool {
-        self.begun.load(Ordering::Relaxed) == self.groups && self.waited_for.load(Ordering::Relaxed) > 0
+    fn goes_on(&self) -> bool {
+        let all_run = self.groups > 1 && self.begun.load(Ordering::Relaxed) == self.groups;
+        let has_time = || self.started.elapsed() < ROUND && self.shared.lock_statistics().waiting == 0;
+        all_run && (self.waited_for.load(Ordering::Relaxed) > 0 || has_time())
     }
 
     /// Passes of one group until the round is over.
@@ -145,7 +150,7 @@ impl<B: Kernels> Round<'_, B> {
         self.begun.fetch_add(1, Ordering::Relaxed);
         let mut done = self.pass(&mut group);
         self.waited_for.fetch_sub(1, Ordering::Relaxed);
-        while self.others_run() && done.passes < MOST_PASSES {
+        while self.goes_on() && done.passes < MOST_PASSES {
             group.retain(|request| !request.ended);
             if group.is_empty() {
                 break;
@@ -159,7 +164,7 @@ impl<B: Kernels> Round<'_, B> {
     fn pass(&self, group: &mut [&mut Running<B>]) -> Done {
         let started = Instant::now();
         let decoder = &self.loaded.decoder;
-        if let Some(speculation) = self.speculation {
+        if let Some(speculation) = self.shared.options.speculation {
             guess(speculation, self.loaded, group, self.device);
         }
         let unseen: Vec<usize> = group.iter().map(|request| request.sequence.unseen()).collect();

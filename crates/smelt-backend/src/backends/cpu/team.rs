@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code, reason = "a closure on the caller's stack is lent to threads that outlive it")]
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
@@ -62,7 +63,7 @@ fn shared_by(
     take: Take,
     work: &(dyn Fn(Range<usize>) + Sync),
 ) {
-    if count > 1 && is_worth_it(team()) {
+    if count > 1 && !INSIDE.get() && is_worth_it(team()) {
         let team = team();
         let turn = match team.turn.try_lock() {
             Ok(turn) => Some(turn),
@@ -105,7 +106,7 @@ pub(super) fn passes_at_once(weight_bytes: u64, sequences: usize) -> usize {
 
 /// As [`for_each`], by those threads only that [`each_awake`] says.
 pub(super) fn for_each_awake<T: Send>(items: impl IntoIterator<Item = T>, work: impl Fn(T) + Sync) {
-    if team().is_awake() {
+    if !INSIDE.get() && team().is_awake() {
         items_by(each_awake, items, work);
     } else {
         items.into_iter().for_each(work);
@@ -117,6 +118,9 @@ fn items_by<T: Send>(
     items: impl IntoIterator<Item = T>,
     work: impl Fn(T) + Sync,
 ) {
+    if INSIDE.get() {
+        return items.into_iter().for_each(work);
+    }
     let mut items = items.into_iter();
     let (Some(first), second) = (items.next(), items.next()) else { return };
     let Some(second) = second else { return work(first) };
@@ -127,9 +131,14 @@ fn items_by<T: Send>(
     });
 }
 
-/// Threads that [`each`] divides work among, the caller included.
+/// Threads that [`each`] divides work among, the caller included: the caller alone within such work.
 pub(super) fn threads() -> usize {
-    team().helpers.len() + 1
+    if INSIDE.get() { 1 } else { team().helpers.len() + 1 }
+}
+
+thread_local! {
+    /// This thread does a part of some work.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
 fn team() -> &'static Team {
@@ -191,6 +200,7 @@ impl<'a> Work<'a> {
 
     /// Takes numbers until none is left, from part `first` first.
     fn take_part(&self, first: usize) {
+        INSIDE.set(true);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             for part in 0..self.used {
                 let Part { next, end } = &self.parts[(first + part) % self.used];
@@ -207,6 +217,7 @@ impl<'a> Work<'a> {
                 }
             }
         }));
+        INSIDE.set(false);
         if let Err(panic) = outcome {
             *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
+use futures_util::stream::{FuturesUnordered, TryStreamExt as _};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -56,7 +56,8 @@ impl Clients {
     /// The first [`Failure`] of any of them.
     pub fn ask(&self, clients: u16, requests: u32, least: Duration) -> Result<Vec<Seen>, Failure> {
         let runtime = Builder::new_current_thread().enable_io().build()?;
-        let seen = runtime.block_on(try_join_all((0..clients).map(|_| self.client(requests, least))))?;
+        let clients: FuturesUnordered<_> = (0..clients).map(|_| self.client(requests, least)).collect();
+        let seen: Vec<Vec<Seen>> = runtime.block_on(clients.try_collect())?;
         Ok(seen.into_iter().flatten().collect())
     }
 

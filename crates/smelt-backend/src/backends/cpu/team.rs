@@ -106,7 +106,7 @@ pub(super) fn passes_at_once(weight_bytes: u64, sequences: usize) -> usize {
 
 /// As [`for_each`], by those threads only that [`each_awake`] says.
 pub(super) fn for_each_awake<T: Send>(items: impl IntoIterator<Item = T>, work: impl Fn(T) + Sync) {
-    if !INSIDE.get() && team().is_awake() {
+    if team().is_awake() {
         items_by(each_awake, items, work);
     } else {
         items.into_iter().for_each(work);
@@ -355,5 +355,13 @@ mod tests {
         let sum = AtomicUsize::new(0);
         each(4, &|_| each(4, &|index| add(&sum, index)));
         assert_eq!(sum.into_inner(), 24);
+    }
+
+    #[test]
+    fn within_work_there_is_one_thread() {
+        let sum = AtomicUsize::new(0);
+        Work::new(4, 2, one_by_one, &|_| add(&sum, threads())).take_part(0);
+        assert_eq!(sum.into_inner(), 4);
+        assert_eq!(threads(), team().helpers.len() + 1);
     }
 }

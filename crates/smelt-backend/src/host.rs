@@ -28,6 +28,12 @@ pub fn float_tensor<B: Backend, const D: usize>(
     Tensor::from_data(TensorData::new(values, shape).convert::<B::FloatElem>(), device)
 }
 
+/// Zeros, which take no memory before they are written to where the system hands out zeros. Those of `Tensor::zeros` are
+/// written and copied by burn-flex.
+pub fn zeros<B: Backend, const D: usize>(shape: [usize; D], device: &B::Device) -> Tensor<B, D> {
+    Tensor::full(shape, 0.0, device)
+}
+
 /// A tensor of `dtype` over `bytes`, row-major and little-endian: read where it lies by backends that compute in
 /// system memory, and copied by others. Who writes to the tensor gets a copy of its own.
 ///

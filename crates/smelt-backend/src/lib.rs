@@ -23,7 +23,7 @@ mod vectorized;
 pub use backends::in_build;
 pub use dispatch::{Job, dispatch};
 pub use error::BackendError;
-pub use host::{float_tensor, int_tensor, scalar, tensor_over, to_host};
+pub use host::{float_tensor, int_tensor, scalar, tensor_over, to_host, zeros};
 pub use kernels::Kernels;
 pub use matmul_rate::matmul_flops_per_second;
 pub use name::Name;

@@ -104,6 +104,11 @@ impl Answer {
         self.untold.drain(..).for_each(&mut self.on_event);
     }
 
+    /// When it was asked for.
+    pub fn submitted(&self) -> Instant {
+        self.submitted
+    }
+
     /// Nobody waits for it any more.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)

@@ -77,7 +77,7 @@ pub struct EngineStatistics {
     pub accepted_tokens: u64,
     /// Passes through a model.
     pub passes: u64,
-    /// Seconds in these.
+    /// Seconds in these, those of threads side by side added up.
     pub forward_seconds: f64,
     /// Seconds between them: sampling, text, bookkeeping.
     pub host_seconds: f64,

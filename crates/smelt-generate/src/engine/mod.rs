@@ -1,7 +1,7 @@
 //! Many requests at a time, by one thread that owns the models.
 //!
 //! Each step plans, runs one pass over the new tokens of all running requests of a model, samples, and hands out
-//! events; on a small model, threads do so side by side, each for some of the requests. Requests enter and leave between
+//! events; on a small model, threads do so side by side, each for a group of the requests. They enter and leave between
 //! steps (Yu et al. 2022, Orca, OSDI); long prompts enter in parts, so that others go on meanwhile (Agrawal et al. 2023,
 //! arXiv:2308.16369). Results equal those of [`generate`](crate::generate), which is the oracle of the tests.
 
@@ -12,7 +12,9 @@ mod handle;
 mod pass;
 mod prefix;
 mod prefix_file;
+mod queue;
 mod request;
+mod round;
 mod running;
 mod scheduler;
 

@@ -3,8 +3,14 @@
 use smelt_backend::Kernels;
 use smelt_model::Decoder;
 
+use super::LoadedModel;
 use super::answer::Answer;
+use super::handle::{EngineModel, Shared, Submitted};
+use super::prefix::PrefixTree;
+use super::queue::{CacheShape, Taken};
+use super::request::Work;
 use crate::decoding::Sequence;
+use crate::error::GenerateError;
 
 /// A request that runs.
 pub(super) struct Running<B: Kernels> {
@@ -26,6 +32,43 @@ pub(super) struct Running<B: Kernels> {
 }
 
 impl<B: Kernels> Running<B> {
+    /// Begins with a request, behind what of its prompt is held; what it had taken if its options do not fit, which it was
+    /// told then.
+    pub fn begin(
+        submitted: Submitted,
+        cache: CacheShape,
+        shared: &Shared,
+        loaded: &LoadedModel<B>,
+        prefixes: Option<&mut PrefixTree<B>>,
+        device: &B::Device,
+    ) -> Result<Self, Taken> {
+        let model = submitted.request.model;
+        let EngineModel { tokenizer, config, .. } = &shared.models[model];
+        let reused = match &submitted.request.work {
+            // Every position of these has something to say.
+            Work::Complete(options) => options.prompt_logprobs.is_none(),
+            Work::Embed => false,
+        };
+        let begun = Answer::new(submitted, tokenizer.as_ref(), config.decoder.context_length());
+        let Some((mut answer, prompt)) = begun else {
+            shared.lock_statistics().failed += 1;
+            return Err(Taken { requests: 1, cache_bytes: cache.bytes });
+        };
+        let draft = loaded.draft.as_ref();
+        let draft = draft.map(|draft| Sequence::new(draft, prompt.clone(), cache.options, device));
+        let mut sequence = Sequence::new(&loaded.decoder, prompt, cache.options, device);
+        if reused && let Some(prefixes) = prefixes {
+            // The last token runs in any case: its logits are wanted.
+            let prompt = sequence.tokens()[..sequence.tokens().len() - 1].to_vec();
+            let held = prefixes.longest(&prompt, |span, count| sequence.skip(span, count));
+            answer.skip(held);
+            shared.lock_statistics().cached_prompt_tokens += held as u64;
+        }
+        let kept = sequence.seen();
+        let (capacity, cache_bytes) = (cache.options.capacity, cache.bytes);
+        Ok(Self { model, sequence, draft, answer, capacity, cache_bytes, kept, drafted: 0, ended: false })
+    }
+
     /// Tokens that may be guessed at once: the last one drawn is never a guess, and guesses must not change the
     /// frequencies of the tokens before them.
     pub fn room_for_drafts(&self, model: &Decoder<B>) -> usize {
@@ -46,6 +89,32 @@ impl<B: Kernels> Running<B> {
             draft.extend(tokens);
         }
     }
+}
+
+/// Drops requests that ended, whose client left, or whose time is over; what they had taken.
+pub(super) fn dismiss<B: Kernels>(running: &mut Vec<Running<B>>, shared: &Shared) -> Taken {
+    let (mut taken, mut cancelled, mut late) = (Taken::default(), 0, 0);
+    running.retain_mut(|Running { answer, cache_bytes, ended, .. }| {
+        let gone = !*ended && answer.is_cancelled();
+        let over = !*ended && !gone && answer.is_late();
+        cancelled += u64::from(gone);
+        late += u64::from(over);
+        if gone || over {
+            *ended = answer.fail(GenerateError::Deadline).is_break();
+            answer.tell();
+        }
+        if *ended {
+            taken.requests += 1;
+            taken.cache_bytes += *cache_bytes;
+        }
+        !*ended
+    });
+    if cancelled + late > 0 {
+        let mut statistics = shared.lock_statistics();
+        statistics.cancelled += cancelled;
+        statistics.failed += late;
+    }
+    taken
 }
 
 /// Tokens of prompts in a pass, `prefill_tokens` at most: a fourth of them where anyone decodes, so that nobody waits long

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use smelt_backend::{Kernels, float_tensor, to_host};
+use smelt_backend::{Kernels, float_tensor, to_host, zeros};
 
 use super::packed::{CODES, CacheBits, GROUPS, PackedHeads};
 use crate::error::ModelError;
@@ -33,7 +33,7 @@ impl<B: Kernels> Rows<B> {
             Some(bits) => {
                 Self::Packed(PackedHeads::new(heads, head_dim, bits).with_room(room), device.clone())
             }
-            None => Self::Plain(Some(Tensor::zeros([1, heads, room, head_dim], device))),
+            None => Self::Plain(Some(zeros([1, heads, room, head_dim], device))),
         }
     }
 
@@ -77,7 +77,7 @@ impl<B: Kernels> Rows<B> {
         match self {
             Self::Plain(buffer) => {
                 let whole = buffer.take().expect(PRESENT);
-                let front = Tensor::zeros(whole.dims(), &whole.device());
+                let front = zeros(whole.dims(), &whole.device());
                 *buffer = Some(B::write_positions(front, &whole, held - kept..held, 0));
             }
             Self::Packed(heads, _) => heads.keep(held - kept..held),
@@ -164,6 +164,6 @@ fn written<B: Kernels>(
 /// Rows of their own: a view would keep the whole buffer alive.
 fn copied<B: Kernels>(rows: &Tensor<B, 4>, range: Range<usize>) -> Tensor<B, 4> {
     let [batch, heads, _, features] = rows.dims();
-    let copy = Tensor::zeros([batch, heads, range.len(), features], &rows.device());
+    let copy = zeros([batch, heads, range.len(), features], &rows.device());
     B::write_positions(copy, rows, range, 0)
 }

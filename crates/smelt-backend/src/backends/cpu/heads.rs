@@ -52,6 +52,12 @@ impl<'a> Heads<'a> {
         &self.from(place)[..self.shape[3]]
     }
 
+    /// The features of some positions of one head, if they lie side by side.
+    pub fn features_of(&self, [b, h]: [usize; 2], rows: Range<usize>) -> Option<&'a [f32]> {
+        let side_by_side = self.strides[2] == self.shape[3] || rows.len() == 1;
+        side_by_side.then(|| &self.from([b, h, rows.start])[..rows.len() * self.shape[3]])
+    }
+
     /// `[rows, features]` of one head.
     pub fn rows(&self, b: usize, h: usize, rows: Range<usize>) -> View<'a> {
         let shape = [rows.len(), self.shape[3]];

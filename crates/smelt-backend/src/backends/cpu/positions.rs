@@ -32,9 +32,15 @@ pub(super) fn write(
     assert!(end <= room, "positions {start}..{end} in a buffer of {room}");
     let all = buffer.storage_mut::<f32>();
     for index in 0..count {
-        for (position, row) in (index * room + start..).zip(taken.clone()) {
-            let from = rows.features([index / heads, index % heads, row]);
-            all[position * features..][..features].copy_from_slice(from);
+        let place = [index / heads, index % heads];
+        let to = &mut all[(index * room + start) * features..][..taken.len() * features];
+        match rows.features_of(place, taken.clone()) {
+            Some(from) => to.copy_from_slice(from),
+            None => {
+                for (to, row) in to.chunks_exact_mut(features).zip(taken.clone()) {
+                    to.copy_from_slice(rows.features([place[0], place[1], row]));
+                }
+            }
         }
     }
     wrap(buffer)

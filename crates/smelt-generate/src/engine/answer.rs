@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use smelt_text::Tokenizer;
 
-use super::handle::Submitted;
+use super::handle::{EngineModel, Shared, Submitted};
 use super::request::{CompletionOptions, EndReport, Event, PromptReport, Request, TokenEvent, Work};
 use crate::error::GenerateError;
 use crate::generate::StopReason;
@@ -65,16 +65,16 @@ impl Completion {
 impl Answer {
     /// Takes over a request and gives its prompt back for the sequence; `None` if its options do not fit, which it
     /// was told then.
-    pub fn new(
-        submitted: Submitted,
-        tokenizer: Option<&Arc<Tokenizer>>,
-        context_length: usize,
-    ) -> Option<(Self, Vec<u32>)> {
+    pub fn new(submitted: Submitted, shared: &Shared) -> Option<(Self, Vec<u32>)> {
         let Submitted { request, cancelled, at } = submitted;
-        let Request { model: _, prompt, work, deadline, mut on_event } = request;
+        let Request { model, prompt, work, deadline, mut on_event } = request;
+        let EngineModel { tokenizer, config, .. } = &shared.models[model];
         let task = match work {
-            Work::Complete(options) => Completion::new(*options, prompt.len(), tokenizer)
-                .map_err(|error| on_event(Event::Failed(error)))
+            Work::Complete(options) => Completion::new(*options, prompt.len(), tokenizer.as_ref())
+                .map_err(|error| {
+                    shared.lock_statistics().failed += 1;
+                    on_event(Event::Failed(error));
+                })
                 .map(|completion| Task::Complete(Box::new(completion)))
                 .ok()?,
             Work::Embed => Task::Embed(Vec::new()),
@@ -87,7 +87,7 @@ impl Answer {
             task,
             prompt: PromptReport { tokens: prompt.len(), ..PromptReport::default() },
             prompt_tokens: prompt.len(),
-            context_length,
+            context_length: config.decoder.context_length(),
             submitted: at,
             started: Instant::now(),
             prompt_read: None,

@@ -50,7 +50,7 @@ impl EngineModel {
     }
 }
 
-/// Counts since the start, and what is held at the moment.
+/// Counts since the start, and what is held at the moment. What a request is told was counted before.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct EngineStatistics {
     /// Requests that wait to be started.
@@ -87,6 +87,14 @@ pub struct EngineStatistics {
     pub prefix_bytes: u64,
     /// Indices of the models in memory.
     pub loaded_models: Vec<usize>,
+}
+
+impl EngineStatistics {
+    /// A request was dropped: its client is gone, or its time is over.
+    pub(super) fn count_dropped(&mut self, gone: bool) {
+        self.cancelled += u64::from(gone);
+        self.failed += u64::from(!gone);
+    }
 }
 
 /// Hands requests to the engine's thread. Copies are the same engine.

@@ -49,7 +49,6 @@ pub(super) fn pass<B: Kernels>(
     let logits = wanted_logits(decoder, &hidden, &parts);
     let forward_seconds = started.elapsed().as_secs_f64();
     let drawn = draw(parts, &logits, decoder.config().vocab_size);
-    requests.iter_mut().for_each(|request| request.answer.tell());
     let mut statistics = shared.lock_statistics();
     statistics.passes += 1;
     statistics.prompt_tokens += read as u64;
@@ -58,6 +57,8 @@ pub(super) fn pass<B: Kernels>(
     statistics.accepted_tokens += drawn.accepted as u64;
     statistics.finished += (drawn.ended + ended_reading) as u64;
     statistics.forward_seconds += forward_seconds;
+    drop(statistics);
+    requests.iter_mut().for_each(|request| request.answer.tell());
     forward_seconds
 }
 

@@ -113,24 +113,19 @@ impl Queue {
 
     /// Drops requests whose client left, or whose time is over.
     pub fn drop_unwanted(&mut self) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        let (mut cancelled, mut late) = (0, 0);
-        self.waiting.retain_mut(|submitted| {
+        let Self { waiting, inbox, .. } = self;
+        waiting.retain_mut(|submitted| {
             let gone = submitted.is_cancelled();
             let over = !gone && submitted.request.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            cancelled += usize::from(gone);
-            late += usize::from(over);
             if gone || over {
+                let mut statistics = inbox.shared.lock_statistics();
+                statistics.waiting -= 1;
+                statistics.count_dropped(gone);
+                drop(statistics);
                 (submitted.request.on_event)(Event::Failed(GenerateError::Deadline));
             }
             !(gone || over)
         });
-        let mut statistics = self.inbox.shared.lock_statistics();
-        statistics.waiting -= cancelled + late;
-        statistics.cancelled += cancelled as u64;
-        statistics.failed += late as u64;
     }
 
     pub fn front(&self) -> Option<Front> {

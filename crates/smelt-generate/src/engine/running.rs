@@ -5,7 +5,7 @@ use smelt_model::Decoder;
 
 use super::LoadedModel;
 use super::answer::Answer;
-use super::handle::{EngineModel, Shared, Submitted};
+use super::handle::{Shared, Submitted};
 use super::prefix::PrefixTree;
 use super::queue::{CacheShape, Taken};
 use super::request::Work;
@@ -43,15 +43,12 @@ impl<B: Kernels> Running<B> {
         device: &B::Device,
     ) -> Result<Self, Taken> {
         let model = submitted.request.model;
-        let EngineModel { tokenizer, config, .. } = &shared.models[model];
         let reused = match &submitted.request.work {
             // Every position of these has something to say.
             Work::Complete(options) => options.prompt_logprobs.is_none(),
             Work::Embed => false,
         };
-        let begun = Answer::new(submitted, tokenizer.as_ref(), config.decoder.context_length());
-        let Some((mut answer, prompt)) = begun else {
-            shared.lock_statistics().failed += 1;
+        let Some((mut answer, prompt)) = Answer::new(submitted, shared) else {
             return Err(Taken { requests: 1, cache_bytes: cache.bytes });
         };
         let draft = loaded.draft.as_ref();
@@ -93,13 +90,12 @@ impl<B: Kernels> Running<B> {
 
 /// Drops requests that ended, whose client left, or whose time is over; what they had taken.
 pub(super) fn dismiss<B: Kernels>(running: &mut Vec<Running<B>>, shared: &Shared) -> Taken {
-    let (mut taken, mut cancelled, mut late) = (Taken::default(), 0, 0);
+    let mut taken = Taken::default();
     running.retain_mut(|Running { answer, cache_bytes, ended, .. }| {
         let gone = !*ended && answer.is_cancelled();
         let over = !*ended && !gone && answer.is_late();
-        cancelled += u64::from(gone);
-        late += u64::from(over);
         if gone || over {
+            shared.lock_statistics().count_dropped(gone);
             *ended = answer.fail(GenerateError::Deadline).is_break();
             answer.tell();
         }
@@ -109,11 +105,6 @@ pub(super) fn dismiss<B: Kernels>(running: &mut Vec<Running<B>>, shared: &Shared
         }
         !*ended
     });
-    if cancelled + late > 0 {
-        let mut statistics = shared.lock_statistics();
-        statistics.cancelled += cancelled;
-        statistics.failed += late;
-    }
     taken
 }
 

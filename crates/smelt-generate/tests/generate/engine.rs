@@ -24,6 +24,7 @@ backend_test!(a_window_shorter_than_the_prompt_changes_no_token, windows);
 backend_test!(packed_caches_decode, packed);
 backend_test!(requests_end_as_they_should, endings);
 backend_test!(limits_hold, limits);
+backend_test!(what_is_told_was_counted_before, counts);
 backend_test!(logprobs_and_embeddings_are_those_of_the_passes, scores);
 backend_test!(models_make_room_for_each_other, models);
 
@@ -404,6 +405,34 @@ fn models<B: Kernels>(device: &B::Device) {
     for (receiver, _ticket) in asked {
         assert_eq!(tokens_of(&receiver).0.len(), 6);
     }
+    server.stop();
+}
+
+fn counts<B: Kernels>(device: &B::Device) {
+    let loaded = load::<B>(&Golden::open("gpt2").folder, device).unwrap();
+    let server = Server::start(vec![loaded], EngineOptions::default(), device);
+    // What the engine's thread has counted when it tells something.
+    let counted = |max_tokens, deadline| {
+        let (sender, receiver) = channel();
+        let handle = server.handle.clone();
+        let on_event = Box::new(move |event| drop(sender.send((event, handle.statistics()))));
+        let work = Work::Complete(Box::new(CompletionOptions { max_tokens, ..Default::default() }));
+        let request = Request { model: 0, prompt: vec![3; 4], work, deadline, on_event };
+        let _ticket = server.handle.submit(request).unwrap();
+        receiver.into_iter().collect::<Vec<_>>()
+    };
+    let told = counted(9, None);
+    let mut tokens = 0;
+    for (event, counts) in &told {
+        tokens += u64::from(matches!(event, Event::Token(_)));
+        assert!(counts.generated_tokens >= tokens, "{event:?}: {counts:?}");
+        assert_eq!(counts.finished, u64::from(tokens == 9), "{event:?}");
+    }
+    assert!(matches!(told.last(), Some((Event::End(_), _))) && tokens == 9, "{told:?}");
+    let [(Event::Failed(GenerateError::Deadline), counts)] = &counted(9, Some(Instant::now()))[..] else {
+        panic!("its time is over");
+    };
+    assert_eq!(counts.failed, 1);
     server.stop();
 }
 

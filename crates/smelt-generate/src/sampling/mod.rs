@@ -95,9 +95,7 @@ impl Sampler {
             let mut best = likeliest(candidates.logits()).map_err(|_| GenerateError::NothingAllowed)?;
             if !self.options.is_greedy() {
                 let noise = Noise::new(self.options.seed, tokens.len());
-                filters::apply(candidates, &self.options, noise);
-                best = likeliest(candidates.logits())?;
-                best = noise.draw(candidates.logits(), best, candidates.ids());
+                best = filters::draw(candidates, &self.options, noise)?;
             }
             Ok(candidates.id(best))
         })

@@ -70,20 +70,20 @@ impl Loops for Draw<'_> {
         for (start, chunk) in (0..).step_by(CHUNK).zip(logits.chunks(CHUNK)) {
             // A logarithm is dear: few tokens of a vocabulary have bits that may be enough.
             let enough = most_bits(score - f64::from(largest(chunk)));
-            let mut near = false;
+            let mut least = u64::MAX;
             match ids {
                 Some(ids) => {
                     for id in &ids[start..start + chunk.len()] {
-                        near |= noise.bits(*id) <= enough;
+                        least = least.min(noise.bits(*id));
                     }
                 }
                 None => {
                     for id in start as u32..(start + chunk.len()) as u32 {
-                        near |= noise.bits(id) <= enough;
+                        least = least.min(noise.bits(id));
                     }
                 }
             }
-            if !near {
+            if least > enough {
                 continue;
             }
             for (index, logit) in (start..).zip(chunk) {

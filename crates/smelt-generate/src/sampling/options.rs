@@ -131,7 +131,7 @@ impl SamplingOptions {
         Ok(())
     }
 
-    fn wants(&self, filter: Filter) -> bool {
+    pub(super) fn wants(&self, filter: Filter) -> bool {
         match filter {
             Filter::Temperature => self.temperature != 1.0 && !self.is_greedy(),
             Filter::TopK => self.top_k.is_some(),

@@ -119,7 +119,7 @@ impl Range {
 
 /// The sum of the masses whose key is above `border`.
 #[inline(always)]
-fn mass_above(keys: &[f32], masses: &[f32], border: f32) -> f64 {
+pub(super) fn mass_above(keys: &[f32], masses: &[f32], border: f32) -> f64 {
     sum2(keys, masses, |key, mass| counted(key, mass, border))
 }
 

@@ -63,7 +63,7 @@ impl DecodingOptions {
         let source = ModelSource::find(path, adapter)?;
         let mut model = TextModel::read(path.display().to_string(), source)?;
         if let Some(folder) = &self.draft_model {
-            model = model.with_draft(folder)?;
+            model.set_draft(folder)?;
         }
         model.prompt_cache.clone_from(&self.prompt_cache);
         Ok(model)

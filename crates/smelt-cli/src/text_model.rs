@@ -78,11 +78,11 @@ impl TextModel {
         })
     }
 
-    /// With the model in `folder` to guess for it.
+    /// Has the model in `folder` guess for it.
     ///
     /// # Errors
     /// [`CliError`] if its files are missing or damaged, or its vocabulary is another.
-    pub fn with_draft(mut self, folder: &Path) -> Result<Self, CliError> {
+    pub fn set_draft(&mut self, folder: &Path) -> Result<(), CliError> {
         let folder = model_folder(folder)?;
         let config = model_files::config(&folder)?;
         let (own, other) = (self.config.decoder.vocab_size, config.decoder.vocab_size);
@@ -95,7 +95,7 @@ impl TextModel {
             });
         }
         self.draft = Some(DraftModel { folder, config: Arc::new(config) });
-        Ok(self)
+        Ok(())
     }
 
     /// Tokens of `text`, or of the beginning of a text.

@@ -33,8 +33,6 @@ const KEY_VARIABLE: &str = "SMELT_API_KEY";
 pub struct ServeArgs {
     #[command(flatten)]
     models: ModelArgs,
-    #[command(flatten)]
-    engine: EngineArgs,
     /// Address to listen at; 0.0.0.0 lets other machines in
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
     host: String,
@@ -62,6 +60,8 @@ pub struct ServeArgs {
     /// Seconds that a client may take to send a request or to read on, and that a connection may be idle
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     client_timeout: u32,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 /// What `--json` prints when requests are taken.
@@ -79,7 +79,7 @@ pub fn run(args: &ServeArgs, context: &Context) -> Result<(), CliError> {
     let options = options(args)?;
     let served = Served::find(&args.models, context)?;
     let backend = served.select(context)?;
-    with_engine(backend, served.models(), args.engine.options()?, |engine| {
+    with_engine(backend, served.models(), args.engine.options(served.models())?, |engine| {
         let handle = engine.handle.clone();
         let server = Server::bind(&args.host, args.port, handle, served.for_server(), options)?;
         engine.load_first()?;

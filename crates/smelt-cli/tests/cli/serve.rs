@@ -37,6 +37,14 @@ impl Serving {
         serde_json::from_str(&answer.into_body().read_to_string().unwrap()).unwrap()
     }
 
+    fn metric(&self, name: &str) -> f64 {
+        let get = ureq::get(format!("{}/metrics", self.url())).header("authorization", "Bearer secret");
+        let text = get.call().unwrap().into_body().read_to_string().unwrap();
+        let line =
+            text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+        line.trim().parse().unwrap()
+    }
+
     /// Ends it as Ctrl-C does; returns what it wrote to stderr.
     fn stop(mut self) -> String {
         let killed = Command::new("kill").args(["-INT", &self.process.id().to_string()]).status().unwrap();
@@ -103,6 +111,29 @@ fn models_and_adapters_are_served_by_name_until_it_is_stopped() {
 }
 
 #[test]
+fn a_draft_model_guesses_and_changes_nothing() {
+    let place = place();
+    let answers = |args: &[&str]| {
+        let serving =
+            Serving::start(&place, &[&["--model", "base", "--adapter", "tuned=lora"], args].concat());
+        let answer = |name| {
+            let body = json!({ "model": name, "prompt": "for file", "max_tokens": 30, "temperature": 0.8, "seed": 5 });
+            serving.post("/v1/completions", &body)["choices"][0]["text"].clone()
+        };
+        let texts = ["base", "tuned"].map(answer);
+        let accepted = serving.metric("smelt_accepted_tokens_total");
+        serving.stop();
+        (texts, accepted)
+    };
+    let (alone, none) = answers(&[]);
+    assert_eq!(none, 0.0);
+    let (guessed, accepted) = answers(&["--draft-model", "base=base", "--draft-tokens", "3"]);
+    assert_eq!(guessed, alone);
+    // The model itself guesses right, and what an adapter of two steps says nearly always.
+    assert!(accepted > 30.0, "{accepted}");
+}
+
+#[test]
 fn what_cannot_be_served_is_said() {
     let place = place();
     let refused = |args: &[&str], words: &[&str]| {
@@ -114,6 +145,13 @@ fn what_cannot_be_served_is_said() {
     };
     refused(&["--model", "base", "--model", "base"], &["two models are called `base`", "NAME=DIR"]);
     refused(&["--model", "base", "--adapter", "lora"], &["has no name", "NAME=lora"]);
+    refused(&["--model", "base", "--draft-model", "no=base"], &["no model `no`", "NAME=DIR"]);
+    refused(
+        &["--model", "base", "--draft-model", "base", "--draft-model", "base=base"],
+        &["no model `base` without a draft model"],
+    );
+    refused(&["--model", "base", "--draft-model", "base", "--prompt-lookup"], &["cannot be used with"]);
+    refused(&["--model", "base", "--draft-tokens", "2"], &["--prompt-lookup"]);
     refused(&["--model", "base", "--cors", "example.org"], &["is no origin", "https://"]);
     refused(&["--model", "base", "--api-key", ""], &["an API key is empty"]);
     refused(&["--model", "nowhere/at-all", "--offline"], &["nowhere/at-all"]);

@@ -5,11 +5,11 @@
 //! without guesses, for every option and seed. A draft model is sampled with the same noise as the model, which makes
 //! the two agree as often as their distributions are alike.
 
-use smelt_backend::Kernels;
+use smelt_backend::{Kernels, scoped};
 
 use super::LoadedModel;
 use super::running::Running;
-use crate::decoding::last_logits;
+use crate::decoding::{Sequence, last_logits};
 
 /// Tokens of the longest end of a text that is looked for in it.
 const LONGEST_MATCH: usize = 4;
@@ -46,10 +46,14 @@ pub(super) fn lookup(tokens: &[u32], count: usize) -> &[u32] {
 }
 
 /// Appends guesses of the draft model to each of `requests`, at most as many as it has room for.
+///
+/// It reads up to `limit` tokens of each in one pass, so that nobody waits for all of a long prompt; there are no guesses
+/// before it has.
 pub(super) fn by_model<B: Kernels>(
     LoadedModel { decoder, draft }: &LoadedModel<B>,
     requests: &mut [&mut Running<B>],
     tokens: usize,
+    limit: usize,
     device: &B::Device,
 ) {
     let Some(draft) = draft else { return };
@@ -58,10 +62,19 @@ pub(super) fn by_model<B: Kernels>(
             sequence.follow(request.sequence.tokens());
         }
     }
+    let fits = |request: &Running<B>| request.sequence.tokens().len() < draft.config().context_length();
+    let is_behind = |sequence: &Sequence<B>| sequence.unseen() > limit;
+    let fitting = requests.iter_mut().filter(|request| fits(request));
+    let behind = fitting.filter_map(|request| request.draft.as_mut()).filter(|sequence| is_behind(sequence));
+    let mut pieces: Vec<_> = behind.map(|sequence| sequence.next_pass(draft, limit)).collect();
+    if !pieces.is_empty() {
+        scoped(|| draft.extend(&mut pieces, device));
+    }
     for step in 0..tokens {
         let goes_on = |request: &Running<B>| {
-            let length = request.sequence.tokens().len();
-            step < request.room_for_drafts(decoder) && length < draft.config().context_length()
+            fits(request)
+                && step < request.room_for_drafts(decoder)
+                && !request.draft.as_ref().is_none_or(is_behind)
         };
         let mut going: Vec<&mut &mut Running<B>> =
             requests.iter_mut().filter(|request| goes_on(request)).collect();

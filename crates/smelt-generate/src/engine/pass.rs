@@ -35,7 +35,7 @@ pub(super) fn pass<B: Kernels>(
     let started = Instant::now();
     let (decoder, options) = (&loaded.decoder, &shared.options);
     if let Some(speculation) = options.speculation {
-        guess(speculation, loaded, requests, device);
+        guess(speculation, loaded, requests, prompt_tokens(options.prefill_tokens, true), device);
     }
     let unseen: Vec<usize> = requests.iter().map(|request| request.sequence.unseen()).collect();
     let reading: Vec<bool> = requests.iter().map(|request| request.answer.is_reading()).collect();
@@ -65,11 +65,12 @@ pub(super) fn pass<B: Kernels>(
 /// A request and its share of new tokens.
 type Going<'r, B> = (&'r mut Running<B>, usize);
 
-/// Appends guesses to the requests that decode.
+/// Appends guesses to the requests that decode; a draft model reads up to `limit` tokens of each at a time.
 fn guess<B: Kernels>(
     speculation: Speculation,
     loaded: &LoadedModel<B>,
     requests: &mut [Running<B>],
+    limit: usize,
     device: &B::Device,
 ) {
     let decodes = |request: &Running<B>| !request.answer.is_reading() && request.sequence.unseen() == 1;
@@ -82,7 +83,7 @@ fn guess<B: Kernels>(
                 request.guess(&tokens);
             }
         }
-        DraftSource::Model => draft::by_model(loaded, &mut decoding, speculation.tokens, device),
+        DraftSource::Model => draft::by_model(loaded, &mut decoding, speculation.tokens, limit, device),
     }
 }
 

@@ -181,10 +181,13 @@ fn kept_in_files<B: Kernels>(device: &B::Device) {
 }
 
 fn guesses<B: Kernels>(device: &B::Device) {
-    for source in [DraftSource::PromptLookup, DraftSource::Model] {
+    // Of few prefill tokens, a draft model reads its prompts in several pieces.
+    for (source, prefill_tokens) in
+        [(DraftSource::PromptLookup, 512), (DraftSource::Model, 512), (DraftSource::Model, 32)]
+    {
         for name in ["llama_gqa_tied", "mistral_swa", "phi3_longrope", "qwen2_dynamic", "qwen_v1"] {
             let speculation = Some(Speculation { tokens: 4, source });
-            let options = EngineOptions { speculation, max_running: 3, ..Default::default() };
+            let options = EngineOptions { speculation, max_running: 3, prefill_tokens, ..Default::default() };
             let loaded = load::<B>(&Golden::open(name).folder, device).unwrap();
             let config = loaded.0.clone();
             let server = Server::start(vec![loaded], options, device);
@@ -203,7 +206,7 @@ fn guesses<B: Kernels>(device: &B::Device) {
             let steady = !config.decoder.rotary().iter().any(RotaryConfig::depends_on_length);
             if source == DraftSource::Model && steady {
                 assert!(statistics.accepted_tokens * 10 >= statistics.drafted_tokens * 9, "{statistics:?}");
-                assert!(statistics.passes * 2 < statistics.generated_tokens, "{statistics:?}");
+                assert!(prefill_tokens < 512 || statistics.passes * 2 < statistics.generated_tokens);
             }
         }
     }

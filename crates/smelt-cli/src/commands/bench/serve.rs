@@ -34,8 +34,6 @@ Examples:
 pub struct BenchServeArgs {
     #[command(flatten)]
     models: ModelArgs,
-    #[command(flatten)]
-    engine: EngineArgs,
     /// Clients at a time, one measurement each
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,2,4,8,16", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: Vec<u16>,
@@ -51,6 +49,8 @@ pub struct BenchServeArgs {
     /// File to draw the figures into, as SVG
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 /// The figures of one number of clients.
@@ -80,7 +80,7 @@ pub fn run(args: &BenchServeArgs, context: &Context) -> Result<(), CliError> {
     let served = Served::find(&args.models, context)?;
     let vocab_size = served.models()[0].config.decoder.vocab_size;
     let backend = served.select(context)?;
-    let levels = with_engine(backend, served.models(), args.engine.options()?, |engine| {
+    let levels = with_engine(backend, served.models(), args.engine.options(served.models())?, |engine| {
         let models = served.for_server();
         let server = Server::bind("127.0.0.1", 0, engine.handle.clone(), models, ServeOptions::default())?;
         engine.load_first()?;

@@ -4,8 +4,10 @@ use clap::Args;
 use smelt_generate::engine::{DraftSource, EngineOptions, Speculation};
 use smelt_model::CacheBits;
 
+use super::models::GUESSES;
 use crate::error::CliError;
 use crate::quantity::ByteSize;
+use crate::text_model::TextModel;
 
 /// Limits of the engine.
 #[derive(Debug, Args)]
@@ -30,10 +32,10 @@ pub struct EngineArgs {
     #[arg(long, value_name = "SIZE")]
     pub model_memory: Option<ByteSize>,
     /// Guess tokens ahead from what a text has already
-    #[arg(long)]
+    #[arg(long, group = GUESSES)]
     pub prompt_lookup: bool,
     /// Most tokens of a guess
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32), requires = "prompt_lookup")]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32), requires = GUESSES)]
     pub draft_tokens: u8,
     /// Keep keys and values in 8 or 4 bits
     #[arg(long, value_name = "BITS", value_parser = ["8", "4"])]
@@ -41,11 +43,11 @@ pub struct EngineArgs {
 }
 
 impl EngineArgs {
-    /// The options of the engine.
+    /// The options of the engine for `models`.
     ///
     /// # Errors
     /// [`CliError::Usage`] for a size that is none.
-    pub fn options(&self) -> Result<EngineOptions, CliError> {
+    pub fn options(&self, models: &[TextModel]) -> Result<EngineOptions, CliError> {
         let cache_bytes = self.cache_memory.0;
         let prefix_bytes = match self.prefix_memory.as_deref() {
             None => cache_bytes / 2,
@@ -58,6 +60,9 @@ impl EngineArgs {
                 size.0.min(cache_bytes)
             }
         };
+        let has_draft = models.iter().any(|model| model.draft.is_some());
+        let source = if has_draft { DraftSource::Model } else { DraftSource::PromptLookup };
+        let guesses = has_draft || self.prompt_lookup;
         Ok(EngineOptions {
             max_running: self.max_running as usize,
             max_waiting: self.max_waiting as usize,
@@ -69,10 +74,7 @@ impl EngineArgs {
                 .kv_bits
                 .as_deref()
                 .map(|bits| if bits == "8" { CacheBits::Eight } else { CacheBits::Four }),
-            speculation: self.prompt_lookup.then_some(Speculation {
-                tokens: self.draft_tokens.into(),
-                source: DraftSource::PromptLookup,
-            }),
+            speculation: guesses.then_some(Speculation { tokens: self.draft_tokens.into(), source }),
         })
     }
 }

@@ -28,7 +28,14 @@ pub struct ModelArgs {
     /// Adapter and the name under which it and its base are one model; may be given several times
     #[arg(long, value_name = "NAME=DIR")]
     pub adapter: Vec<String>,
+    /// Smaller model that guesses tokens ahead for the model NAME, or for the first one, and for its adapters; it has the
+    /// same tokenizer; may be given several times
+    #[arg(long, value_name = "[NAME=]DIR", group = GUESSES)]
+    pub draft_model: Vec<String>,
 }
+
+/// The flags that say where guesses come from, of which one may be given.
+pub const GUESSES: &str = "guesses";
 
 /// The models in the order in which they were given, adapters last.
 #[derive(Debug)]
@@ -62,6 +69,23 @@ impl Served {
             let (parent, source) = adapted(&models[..args.model.len()], &path)?;
             models.push(TextModel::read(name, source)?);
             parents.push(Some(parent));
+        }
+        for argument in &args.draft_model {
+            let (name, path) = named(argument);
+            let folder = local_folder(&path, RepoKind::Model, context)?;
+            let name = name.unwrap_or_else(|| models[0].name.clone());
+            let own = models.iter_mut().zip(&parents);
+            let mut own =
+                own.filter(|(model, parent)| parent.as_ref().unwrap_or(&model.name) == &name).peekable();
+            if own.peek().is_none_or(|(model, _)| model.draft.is_some()) {
+                return Err(CliError::Usage {
+                    message: format!(
+                        "`--draft-model {argument}` finds no model `{name}` without a draft model"
+                    ),
+                    hint: "write `--draft-model NAME=DIR`, once for each name of a `--model`".to_owned(),
+                });
+            }
+            own.try_for_each(|(model, _)| model.set_draft(&folder))?;
         }
         let mut names = BTreeSet::new();
         match models.iter().find(|model| !names.insert(model.name.as_str())) {
